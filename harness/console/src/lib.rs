@@ -1,0 +1,1 @@
+//! The serial console and SSH: capture, expect, login, shell

@@ -1,0 +1,188 @@
+//! A board: what a device type is, as immutable data from one TOML under `boards/`.
+
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::arch::Arch;
+use crate::case::Need;
+use crate::located::{ConfigError, from_toml};
+use crate::stage::StageMarks;
+
+/// A device type, emulated or physical.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Board {
+    /// The file's stem: `qemu-arm` for `boards/qemu-arm.toml`.
+    #[serde(skip)]
+    pub name: String,
+    /// One line for `hil boards`.
+    pub title: String,
+    pub arch: Arch,
+    /// What is worth knowing before using it, and where the facts come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
+    /// Set for an emulated board.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qemu: Option<OnQemu>,
+    #[serde(default)]
+    pub console: ConsoleSpec,
+    #[serde(default)]
+    pub storage: StorageSpec,
+    #[serde(default)]
+    pub network: NetworkSpec,
+    /// The usual console marks of this board's boot; the image's manifest overrides them.
+    #[serde(default)]
+    pub stages: StageMarks,
+    /// How slow the board is: every deadline is multiplied by it.
+    #[serde(default = "one")]
+    pub slowness: f64,
+    /// The longest time from power-on to ready, in seconds, before scaling.
+    #[serde(default = "boot_deadline")]
+    pub boot_deadline_s: u64,
+}
+
+/// Which emulated machine plays the board.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OnQemu {
+    /// The stem of a file under `qemu-configs/`.
+    pub machine: String,
+    /// RAM in MiB, instead of the machine's own default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mib: Option<u32>,
+    /// `-dtb` file the image may bring as an artefact: the name of a device tree the machine needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dtb: Option<String>,
+}
+
+/// The serial console.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConsoleSpec {
+    /// The kernel's name of the console, for `console=`: `ttyAMA0`.
+    pub device: String,
+    pub baud: u32,
+}
+
+impl Default for ConsoleSpec {
+    fn default() -> Self {
+        ConsoleSpec { device: "ttyS0".into(), baud: 115_200 }
+    }
+}
+
+/// How the boot medium treats what it was given (POWERCUT.md, profiles).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Medium {
+    /// virtio-blk with a volatile write-back cache: only what a flush covered is durable.
+    #[default]
+    VirtioWb,
+    /// An SD card or eMMC whose cache is off: completed is durable, what is in flight tears.
+    EmmcCacheOff,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StorageSpec {
+    pub medium: Medium,
+    /// The machine accepts only cards whose size is a power of two.
+    pub power_of_two: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetworkSpec {
+    /// Whether the board's network is known to work, so that SSH may be expected.
+    pub works: bool,
+}
+
+impl Default for NetworkSpec {
+    fn default() -> Self {
+        NetworkSpec { works: true }
+    }
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn boot_deadline() -> u64 {
+    60
+}
+
+impl Board {
+    /// Reads `boards/NAME.toml`.
+    pub fn parse(text: &str, file: &Path) -> Result<Board, ConfigError> {
+        let mut board: Board = from_toml(text, file)?;
+        board.name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if let Some((stage, why)) = board.stages.mistakes().into_iter().next() {
+            let key = format!("stages.{stage}");
+            return Err(ConfigError::at_key(file, text, &key, format!("not a regex: {why}")));
+        }
+        if !(board.slowness.is_finite() && board.slowness > 0.0) {
+            let why = "slowness must be a positive number";
+            return Err(ConfigError::at_key(file, text, "slowness", why));
+        }
+        if board.qemu.is_some() != board.name.starts_with("qemu-") {
+            let why = "a board is named `qemu-…` exactly when it has a [qemu] table";
+            return Err(ConfigError::whole(file, why)
+                .with_help("a bare type name always means the physical board"));
+        }
+        Ok(board)
+    }
+
+    pub fn is_emulated(&self) -> bool {
+        self.qemu.is_some()
+    }
+
+    /// What a case may need and this board has.
+    pub fn offers(&self) -> Vec<Need> {
+        let mut offers = vec![Need::PowerCut];
+        if self.network.works {
+            offers.push(Need::Network);
+        }
+        if self.is_emulated() {
+            offers.push(Need::Emulated);
+        }
+        offers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Board, ConfigError> {
+        Board::parse(text, Path::new("boards/qemu-x.toml"))
+    }
+
+    #[test]
+    fn a_small_board_gets_its_defaults() {
+        let text = "title = \"X\"\narch = \"arm\"\n[qemu]\nmachine = \"virt-arm\"\n";
+        let board = parse(text).unwrap();
+        assert_eq!((board.name.as_str(), board.console.baud), ("qemu-x", 115_200));
+        assert_eq!(board.storage.medium, Medium::VirtioWb);
+    }
+
+    #[test]
+    fn a_bad_regex_is_shown_where_it_stands() {
+        let text =
+            "title = \"X\"\narch = \"arm\"\n[qemu]\nmachine = \"m\"\n[stages]\nready = \"(\"\n";
+        let error = parse(text).unwrap_err();
+        assert_eq!((error.line, error.column), (6, 9));
+    }
+
+    #[test]
+    fn names_tell_emulated_from_physical() {
+        let error = parse("title = \"X\"\narch = \"arm\"\n").unwrap_err();
+        assert!(error.to_string().contains("[qemu]"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_architecture_says_what_there_is() {
+        let error = parse("title = \"X\"\narch = \"aarch46\"\n").unwrap_err();
+        assert_eq!(error.help.as_deref(), Some("did you mean `aarch64`?"), "{error}");
+    }
+}

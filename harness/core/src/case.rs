@@ -1,0 +1,112 @@
+//! Cases and suites: what a test is, before it runs.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::rig::Rig;
+use crate::trouble::Outcome;
+
+/// A capability of a board or a feature of an image that a case cannot do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Need {
+    /// A way to run commands: SSH or a login on the console.
+    Shell,
+    ConsoleShell,
+    Ssh,
+    Network,
+    Engine,
+    Systemd,
+    Slots,
+    Updater,
+    /// The manifest says which version must run.
+    Version,
+    /// Power that can be cut without asking the guest.
+    PowerCut,
+    /// An emulator, whose disks and clock the harness rules.
+    Emulated,
+}
+
+impl Need {
+    /// What must be added to which file so that a case with this need runs.
+    pub fn hint(self) -> &'static str {
+        match self {
+            Need::Shell => "give [login] or [ssh] in image.toml",
+            Need::ConsoleShell => "give [login] in image.toml",
+            Need::Ssh => "give [ssh] in image.toml",
+            Need::Network => "the board has no working network",
+            Need::Engine => "no [engine.…] in image.toml",
+            Need::Systemd => "the image does not run systemd ([os] init)",
+            Need::Slots => "no [slots] in image.toml",
+            Need::Updater => "no [updater.…] in image.toml",
+            Need::Version => "no [os] version in image.toml",
+            Need::PowerCut => "the board's power cannot be cut",
+            Need::Emulated => "only an emulated board can do this",
+        }
+    }
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Need::Shell => "shell",
+            Need::ConsoleShell => "console-shell",
+            Need::Ssh => "ssh",
+            Need::Network => "network",
+            Need::Engine => "engine",
+            Need::Systemd => "systemd",
+            Need::Slots => "slots",
+            Need::Updater => "updater",
+            Need::Version => "version",
+            Need::PowerCut => "power-cut",
+            Need::Emulated => "emulated",
+        };
+        f.write_str(name)
+    }
+}
+
+/// A case's body at work.
+pub type Running<'r> = Pin<Box<dyn Future<Output = Outcome> + Send + 'r>>;
+/// A case's body: an async function over the rig. [`body!`](crate::body) wraps one.
+pub type Body = for<'r> fn(&'r mut Rig) -> Running<'r>;
+
+/// Makes a [`Body`] of an `async fn(&mut Rig) -> Outcome`.
+#[macro_export]
+macro_rules! body {
+    ($function:path) => {
+        |rig| ::std::boxed::Box::pin($function(rig))
+    };
+}
+
+/// One test.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// `kebab-case`, unique in its suite; reports and `--case` know it by `suite/name`.
+    pub name: &'static str,
+    /// One sentence: what is promised.
+    pub about: &'static str,
+    pub needs: &'static [Need],
+    /// On a fast host with KVM; scaled by board and accelerator.
+    pub deadline: Duration,
+    pub body: Body,
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Case({})", self.name)
+    }
+}
+
+/// Cases of one theme.
+#[derive(Clone, Copy, Debug)]
+pub struct Suite {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub cases: &'static [Case],
+    /// For the suite as a whole, on a fast host; scaled like a case's.
+    pub deadline: Duration,
+}

@@ -1,0 +1,396 @@
+//! A built OS image and its manifest `image.toml`: artefacts, how it boots, how one logs in.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::arch::Arch;
+use crate::case::Need;
+use crate::located::{ConfigError, from_toml};
+use crate::stage::StageMarks;
+
+/// The manifest's format version this hil reads.
+pub const SCHEMA: u32 = 1;
+
+/// A built OS image. Paths in it are relative to the manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Image {
+    /// The manifest's folder, against which artefacts are found.
+    #[serde(skip)]
+    pub dir: PathBuf,
+    /// The manifest itself, for messages.
+    #[serde(skip)]
+    pub file: PathBuf,
+    #[serde(default = "current_schema")]
+    pub schema: u32,
+    pub name: String,
+    #[serde(default)]
+    pub version: String,
+    /// Which of several builds of one OS this is: `mini`, `full`.
+    #[serde(default)]
+    pub variant: String,
+    pub arch: Arch,
+    /// The boot medium. Absent where kernel and initrd are all there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Artefact>,
+    #[serde(default)]
+    pub boot: Boot,
+    #[serde(default)]
+    pub stages: StageMarks,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<Ssh>,
+    #[serde(default)]
+    pub os: OsSpec,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<Slots>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineSpec>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updater: Option<UpdaterSpec>,
+    /// Files put into a partition before the boot, on the run's layer, never in the image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inject: Vec<Inject>,
+    /// Secrets to mask in all output: a name, and the environment variable that holds it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, Secret>,
+    /// RAM in MiB the image needs, if more than the machine's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mib: Option<u32>,
+}
+
+/// A file of the image. Disks may be raw, `.wic`, `.gz`, `.xz`, `.zst` or qcow2.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Artefact {
+    pub file: PathBuf,
+    /// SHA-256 of the file as it stands (compressed, if it is). Checked before use when given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// What runs first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Boot {
+    /// The machine's own firmware or boot ROM (SeaBIOS, a SoC's boot ROM) boots the disk.
+    Builtin(Builtin),
+    /// A firmware file such as U-Boot, given to QEMU as `-bios`.
+    Firmware(Artefact),
+    /// UEFI in two flash devices; the variables are copied for each rig.
+    Uefi(Uefi),
+    /// Kernel, initrd and command line, loaded by the emulator.
+    Kernel(Kernel),
+    /// A `qemuboot.conf` written by Yocto beside its image.
+    Qemuboot(Artefact),
+}
+
+impl Default for Boot {
+    fn default() -> Self {
+        Boot::Builtin(Builtin {})
+    }
+}
+
+/// Nothing to say: an empty table.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Builtin {}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Uefi {
+    pub code: Artefact,
+    pub vars: Artefact,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Kernel {
+    pub file: PathBuf,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initrd: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dtb: Option<PathBuf>,
+    #[serde(default)]
+    pub cmdline: String,
+}
+
+/// How one logs in on the serial console.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    /// Absent where the console is a shell already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// Regex of the login prompt.
+    #[serde(default = "login_prompt")]
+    pub prompt: String,
+    /// Regex of the password prompt.
+    #[serde(default = "password_prompt")]
+    pub password_prompt: String,
+    /// Regex of the shell prompt.
+    #[serde(default = "shell_prompt")]
+    pub shell: String,
+}
+
+/// How one logs in over SSH.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ssh {
+    pub user: String,
+    #[serde(default = "ssh_port")]
+    pub port: u16,
+    /// Private key file, relative to the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+}
+
+/// What the running OS says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct OsSpec {
+    /// What `version_command` must print.
+    pub version: Option<String>,
+    /// Default: `VERSION_ID` of `/etc/os-release`.
+    pub version_command: Option<String>,
+    /// `systemd` or `busybox`; found out on the target if absent.
+    pub init: Option<String>,
+}
+
+/// A/B slots.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Slots {
+    pub names: Vec<String>,
+    /// The slot a fresh image boots.
+    pub first: String,
+    /// How often a slot that was not marked good is tried.
+    #[serde(default = "one_try")]
+    pub tries: u32,
+    /// Prints the running slot's name, on the target.
+    pub command: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineSpec {
+    Docker(EngineFacts),
+    BalenaEngine(EngineFacts),
+    Podman(EngineFacts),
+}
+
+impl EngineSpec {
+    pub fn facts(&self) -> &EngineFacts {
+        match self {
+            EngineSpec::Docker(f) | EngineSpec::BalenaEngine(f) | EngineSpec::Podman(f) => f,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EngineFacts {
+    /// A docker-archive in the image's file system, for boards without a network.
+    pub offline_image: Option<OfflineImage>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OfflineImage {
+    /// Path on the target.
+    pub path: String,
+    pub tag: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpdaterSpec {
+    Rauc(Rauc),
+}
+
+/// RAUC needs no settings: it is asked over its own command line.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rauc {}
+
+/// One file for one partition: from `file` (relative to the manifest) or literal `text`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Inject {
+    /// GPT partition name, or a one-based number.
+    pub partition: String,
+    /// Path inside the partition's file system; missing folders are made.
+    pub path: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Secret {
+    pub env: String,
+}
+
+fn current_schema() -> u32 {
+    SCHEMA
+}
+fn ssh_port() -> u16 {
+    22
+}
+fn one_try() -> u32 {
+    1
+}
+fn login_prompt() -> String {
+    r"login: $".into()
+}
+fn password_prompt() -> String {
+    r"[Pp]assword: ?$".into()
+}
+fn shell_prompt() -> String {
+    r"[#$] $".into()
+}
+
+impl Image {
+    /// Reads a manifest. Artefacts are not touched yet.
+    pub fn parse(text: &str, file: &Path) -> Result<Image, ConfigError> {
+        let mut image: Image = from_toml(text, file)?;
+        image.file = file.to_path_buf();
+        image.dir = file.parent().unwrap_or(Path::new("")).to_path_buf();
+        image.check(text)?;
+        Ok(image)
+    }
+
+    fn check(&self, text: &str) -> Result<(), ConfigError> {
+        let at = |key: &str, why: String| ConfigError::at_key(&self.file, text, key, why);
+        if self.schema != SCHEMA {
+            let why = format!("schema {} is not known; this hil reads {SCHEMA}", self.schema);
+            return Err(at("schema", why));
+        }
+        if let Some((stage, why)) = self.stages.mistakes().into_iter().next() {
+            return Err(at(&format!("stages.{stage}"), format!("not a regex: {why}")));
+        }
+        if let Some(login) = &self.login {
+            let regexes = [
+                ("login.prompt", &login.prompt),
+                ("login.password_prompt", &login.password_prompt),
+                ("login.shell", &login.shell),
+            ];
+            for (key, text) in regexes {
+                if let Err(why) = regex::Regex::new(text) {
+                    return Err(at(key, format!("not a regex: {why}")));
+                }
+            }
+        }
+        if let Some(slots) = &self.slots {
+            if !slots.names.contains(&slots.first) {
+                let why = format!("`{}` is none of the slots {:?}", slots.first, slots.names);
+                return Err(at("slots.first", why));
+            }
+        }
+        for inject in &self.inject {
+            if inject.file.is_some() == inject.text.is_some() {
+                let why = format!("inject of {}: give either `file` or `text`", inject.path);
+                return Err(at("inject", why));
+            }
+        }
+        self.check_bootable(&at)
+    }
+
+    fn check_bootable(&self, at: &dyn Fn(&str, String) -> ConfigError) -> Result<(), ConfigError> {
+        if self.disk.is_none() && !matches!(self.boot, Boot::Kernel(_)) {
+            let why = "nothing to boot: neither a [disk] nor a [boot.kernel]".to_string();
+            return Err(at("", why).with_help("see fixtures/examples for both kinds"));
+        }
+        Ok(())
+    }
+
+    /// Where an artefact stands.
+    pub fn path(&self, relative: &Path) -> PathBuf {
+        self.dir.join(relative)
+    }
+
+    /// `demo-os mini 1.0.0`.
+    pub fn label(&self) -> String {
+        [self.name.as_str(), &self.variant, &self.version]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    /// What a case may need and this image has.
+    pub fn offers(&self) -> Vec<Need> {
+        let mut offers = Vec::new();
+        let mut add = |have: bool, need: Need| {
+            if have {
+                offers.push(need);
+            }
+        };
+        add(self.ssh.is_some(), Need::Ssh);
+        add(self.ssh.is_some() || self.login.is_some(), Need::Shell);
+        add(self.login.is_some(), Need::ConsoleShell);
+        add(self.engine.is_some(), Need::Engine);
+        add(self.os.init.as_deref() == Some("systemd"), Need::Systemd);
+        add(self.slots.is_some(), Need::Slots);
+        add(self.updater.is_some(), Need::Updater);
+        add(self.os.version.is_some(), Need::Version);
+        offers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEN_LINES: &str = r#"
+name = "mine"
+arch = "aarch64"
+[boot.kernel]
+file = "Image"
+initrd = "initrd.gz"
+cmdline = "console=ttyAMA0"
+[stages]
+ready = "welcome"
+"#;
+
+    fn parse(text: &str) -> Result<Image, ConfigError> {
+        Image::parse(text, Path::new("dir/image.toml"))
+    }
+
+    #[test]
+    fn ten_lines_are_an_image() {
+        let image = parse(TEN_LINES).unwrap();
+        let Boot::Kernel(kernel) = &image.boot else { panic!("{:?}", image.boot) };
+        assert_eq!(image.path(&kernel.file), Path::new("dir/Image"));
+        assert!(image.offers().is_empty());
+    }
+
+    #[test]
+    fn a_misspelt_boot_kind_is_suggested() {
+        let error = parse(&TEN_LINES.replace("boot.kernel", "boot.kernal")).unwrap_err();
+        assert_eq!(error.help.as_deref(), Some("did you mean `kernel`?"), "{error}");
+    }
+
+    #[test]
+    fn nothing_to_boot_is_told() {
+        let error = parse("name = \"x\"\narch = \"arm\"\n").unwrap_err();
+        assert!(error.to_string().contains("nothing to boot"), "{error}");
+    }
+
+    #[test]
+    fn the_first_slot_must_be_one_of_the_slots() {
+        let slots = "[slots]\nnames = [\"A\"]\nfirst = \"C\"\ncommand = \"true\"\n";
+        let error = parse(&format!("{TEN_LINES}{slots}")).unwrap_err();
+        assert_eq!(error.line, 12, "{error}");
+    }
+}

@@ -1,0 +1,185 @@
+//! Mistakes in TOML files, each with file, line, column, the line itself and a suggestion.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+/// A mistake in a board, machine, image or lab file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConfigError {
+    pub file: PathBuf,
+    /// One-based; zero where the mistake belongs to the file as a whole.
+    pub line: usize,
+    /// One-based, in characters.
+    pub column: usize,
+    /// The offending line, for the caret picture.
+    pub text: String,
+    pub message: String,
+    pub help: Option<String>,
+}
+
+impl std::error::Error for ConfigError {}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.file.display();
+        if self.line == 0 {
+            write!(f, "{file}: {}", self.message)?;
+        } else {
+            let number = self.line.to_string();
+            let gap = " ".repeat(number.len());
+            let under = " ".repeat(self.column.saturating_sub(1));
+            writeln!(f, "{file}:{number}:{}: {}", self.column, self.message)?;
+            writeln!(f, "{gap} |")?;
+            writeln!(f, "{number} | {}", self.text)?;
+            write!(f, "{gap} | {under}^")?;
+        }
+        match &self.help {
+            Some(help) => write!(f, "\nhelp: {help}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ConfigError {
+    /// A mistake of the file as a whole.
+    pub fn whole(file: &Path, message: impl fmt::Display) -> ConfigError {
+        ConfigError {
+            file: file.to_path_buf(),
+            line: 0,
+            column: 0,
+            text: String::new(),
+            message: message.to_string(),
+            help: None,
+        }
+    }
+
+    /// A mistake at the value of the dotted `key` (`stages.ready`), found again in the text.
+    ///
+    /// Checks that need the whole file (a regex that does not compile, a machine that does not
+    /// exist) run after parsing; this puts their finding on the right line.
+    pub fn at_key(file: &Path, text: &str, key: &str, message: impl fmt::Display) -> ConfigError {
+        let mut error = ConfigError::whole(file, message);
+        if let Some(offset) = value_offset(text, key) {
+            error.locate(text, offset);
+        }
+        error
+    }
+
+    #[must_use]
+    pub fn with_help(mut self, help: impl fmt::Display) -> ConfigError {
+        self.help = Some(help.to_string());
+        self
+    }
+
+    fn locate(&mut self, text: &str, offset: usize) {
+        let offset = (0..=offset.min(text.len())).rev().find(|&i| text.is_char_boundary(i));
+        let before = &text[..offset.unwrap_or(0)];
+        let start = before.rfind('\n').map_or(0, |i| i + 1);
+        self.line = before.matches('\n').count() + 1;
+        self.column = before[start..].chars().count() + 1;
+        self.text = text[start..].lines().next().unwrap_or("").replace('\t', " ");
+    }
+}
+
+/// Reads `text`, which came from `file`, as a `T`; unknown keys and wrong types are errors.
+pub fn from_toml<T: DeserializeOwned>(text: &str, file: &Path) -> Result<T, ConfigError> {
+    toml::from_str(text).map_err(|error| {
+        let mut located = ConfigError::whole(file, error.message().trim_end());
+        if let Some(span) = error.span() {
+            located.locate(text, span.start);
+        }
+        located.help = suggestion(error.message());
+        located
+    })
+}
+
+/// "did you mean" for serde's "unknown field `x`, expected one of `a`, `b`".
+fn suggestion(message: &str) -> Option<String> {
+    let unknown =
+        message.strip_prefix("unknown field ").or(message.strip_prefix("unknown variant "))?;
+    let mut quoted = unknown.split('`').skip(1).step_by(2);
+    let wrong = quoted.next()?;
+    let near = nearest(wrong, quoted)?;
+    Some(format!("did you mean `{near}`?"))
+}
+
+/// The candidate that is most like `wrong`, if any is like it at all.
+pub fn nearest<'c>(wrong: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+    candidates
+        .map(|candidate| (strsim::jaro_winkler(wrong, candidate), candidate))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+/// Where the value of a dotted key begins, by reading the headers and keys of the text.
+fn value_offset(text: &str, key: &str) -> Option<usize> {
+    let mut table = String::new();
+    let mut offset = 0;
+    for line in text.split_inclusive('\n') {
+        let trimmed = line.trim();
+        if let Some(header) = trimmed.strip_prefix('[') {
+            table = header.trim_matches(['[', ']', ' ']).to_string();
+            if table == key {
+                return Some(offset);
+            }
+        } else if let Some((name, value)) = line.split_once('=') {
+            let name = name.trim();
+            let full = if table.is_empty() { name.to_string() } else { format!("{table}.{name}") };
+            if full == key {
+                let blanks = value.len() - value.trim_start().len();
+                return Some(offset + line.len() - value.len() + blanks);
+            }
+        }
+        offset += line.len();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        #[expect(dead_code, reason = "only its parsing is tested")]
+        title: String,
+        power: Option<Power>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Power {
+        #[expect(dead_code, reason = "only its parsing is tested")]
+        channel: u8,
+    }
+
+    #[test]
+    fn a_wrong_type_is_shown_at_its_line_and_column() {
+        let text = "title = \"x\"\n[power]\nchannel = \"one\"\n";
+        let error = from_toml::<Sample>(text, Path::new("b.toml")).unwrap_err();
+        assert_eq!((error.line, error.column), (3, 11));
+        let shown = error.to_string();
+        assert!(shown.starts_with("b.toml:3:11: invalid type"), "{shown}");
+        assert!(shown.contains("3 | channel = \"one\"\n  |           ^"), "{shown}");
+    }
+
+    #[test]
+    fn an_unknown_key_gets_a_suggestion() {
+        let error = from_toml::<Sample>("titel = \"x\"\n", Path::new("b.toml")).unwrap_err();
+        assert_eq!((error.line, error.column), (1, 1));
+        assert_eq!(error.help.as_deref(), Some("did you mean `title`?"));
+    }
+
+    #[test]
+    fn a_late_check_finds_its_value_again() {
+        let text = "title = \"x\"\n[power]\n# note\nchannel =   1\n";
+        let error = ConfigError::at_key(Path::new("b.toml"), text, "power.channel", "no such");
+        assert_eq!((error.line, error.column), (4, 13));
+        assert!(from_toml::<Sample>(text, Path::new("b.toml")).unwrap().power.is_some());
+    }
+}

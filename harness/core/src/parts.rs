@@ -1,0 +1,188 @@
+//! The traits a rig is made of: power, console, shell. One implementation a device kind.
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use regex::bytes::Regex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::deadline::Deadline;
+use crate::stage::Stage;
+use crate::trouble::{Outcome, Trouble};
+
+/// What becomes of writes that no flush has made durable, when power goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CutPolicy {
+    /// All survive: what a plain kill of the emulator shows.
+    KeepAll,
+    /// None survives.
+    DropAll,
+    /// A seeded choice of each, with torn prefixes.
+    Subset,
+}
+
+/// What a power cut did to the disk, where that can be known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CutReport {
+    /// Writes that were not durable when power went.
+    pub pending: u64,
+    pub kept: u64,
+    pub dropped: u64,
+    pub torn: u64,
+}
+
+/// The power of a board.
+#[async_trait]
+pub trait Power: Send {
+    /// What it is, for people: `QEMU 10.0.2 (tcg)`, `LCUS relay 2`.
+    fn label(&self) -> String;
+    async fn on(&mut self) -> Outcome;
+    /// Takes the power away; nothing the guest issued is lost beyond what the medium loses.
+    async fn off(&mut self) -> Outcome;
+    /// Takes the power away and loses what was volatile, by `policy`; `seed` decides where it
+    /// leaves a choice. A physical board takes the policy of physics and says so in `label`.
+    async fn cut(&mut self, policy: CutPolicy, seed: u64) -> Outcome<CutReport>;
+    /// Holds `Some` once the rack has lost the board: an emulator that died, a relay that went.
+    fn loss(&self) -> watch::Receiver<Option<Trouble>>;
+}
+
+/// Something noticed in the console stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sighting {
+    /// Since the start of the run.
+    pub at: Duration,
+    /// Offset of the line's first byte in the captured stream.
+    pub offset: u64,
+    /// The line without ANSI sequences, at most 1 KiB of it.
+    pub line: String,
+    pub what: Seen,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Seen {
+    Stage(Stage),
+    Alarm(Alarm),
+}
+
+/// A kernel in trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Alarm {
+    Panic,
+    Oops,
+    Oom,
+    HungTask,
+    Watchdog,
+    Lockup,
+}
+
+impl Alarm {
+    pub fn name(self) -> &'static str {
+        match self {
+            Alarm::Panic => "kernel panic",
+            Alarm::Oops => "kernel oops",
+            Alarm::Oom => "out of memory",
+            Alarm::HungTask => "hung task",
+            Alarm::Watchdog => "watchdog",
+            Alarm::Lockup => "lockup",
+        }
+    }
+
+    /// Whether nothing more can be expected of this boot.
+    pub fn is_fatal(self) -> bool {
+        self == Alarm::Panic
+    }
+}
+
+/// Where a pattern was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Match {
+    /// Offsets in the captured stream; the next `expect` usually starts at `end`.
+    pub start: u64,
+    pub end: u64,
+    /// Capture groups as lossy text, group 0 first.
+    pub groups: Vec<String>,
+    /// When the last byte of the match arrived, since the start of the run.
+    pub at: Duration,
+}
+
+/// The serial console: one lossless stream over all power cycles of a rig.
+#[async_trait]
+pub trait Console: Send + Sync {
+    /// How many bytes have been captured since the start of the run.
+    fn position(&self) -> u64;
+    async fn send(&self, bytes: &[u8]) -> Outcome;
+    /// The first match at or after offset `from`; past the deadline `Unmet` with the last lines.
+    async fn expect(&self, from: u64, pattern: &Regex, deadline: Deadline) -> Outcome<Match>;
+    /// What was captured from offset `from`, at most `most` bytes.
+    fn read(&self, from: u64, most: usize) -> Outcome<Vec<u8>>;
+    /// The last lines, ANSI removed.
+    fn tail(&self, lines: usize) -> Vec<String>;
+    /// How many sightings there were so far: the cursor for [`Console::sighting`].
+    fn sightings(&self) -> u64;
+    /// Waits for the sighting after `cursor` and moves the cursor past it. Cancel-safe.
+    async fn sighting(&self, cursor: &mut u64) -> Sighting;
+}
+
+/// What a command printed and how it ended.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Output {
+    /// Exit status; a death by signal N is 128 + N.
+    pub status: i32,
+    pub stdout: Vec<u8>,
+    /// Empty where the channel cannot tell the two apart.
+    pub stderr: Vec<u8>,
+    pub took: Duration,
+}
+
+impl Output {
+    pub fn ok(&self) -> bool {
+        self.status == 0
+    }
+
+    /// stdout as text, trailing white space cut.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).trim_end().to_string()
+    }
+
+    /// The last lines of what it said, for a message.
+    pub fn said(&self) -> String {
+        let all = [self.stderr.as_slice(), self.stdout.as_slice()].concat();
+        let text = String::from_utf8_lossy(&all).into_owned();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        lines[lines.len().saturating_sub(4)..].join(" / ")
+    }
+}
+
+/// Bytes done of bytes to do.
+pub type Progress<'p> = &'p (dyn Fn(u64, u64) + Send + Sync);
+
+/// A way to run commands on the board.
+#[async_trait]
+pub trait Shell: Send {
+    /// `ssh` or `console`.
+    fn name(&self) -> &'static str;
+    /// Logs in, unless logged in already, and proves it by an echoed nonce.
+    async fn open(&mut self, deadline: Deadline) -> Outcome;
+    async fn exec(&mut self, command: &str, deadline: Deadline) -> Outcome<Output>;
+    async fn upload(
+        &mut self,
+        local: &Path,
+        remote: &str,
+        progress: Progress<'_>,
+        deadline: Deadline,
+    ) -> Outcome;
+    async fn download(
+        &mut self,
+        remote: &str,
+        local: &Path,
+        progress: Progress<'_>,
+        deadline: Deadline,
+    ) -> Outcome;
+    /// Forgets the session: the board lost power or was reset.
+    fn forget(&mut self);
+}

@@ -1,0 +1,346 @@
+//! One live, exclusively held board, as a case sees it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::board::Board;
+use crate::case::Need;
+use crate::deadline::{Deadline, secs};
+use crate::event::{Journal, What};
+use crate::image::Image;
+use crate::parts::{Alarm, Console, CutPolicy, CutReport, Output, Power, Seen, Shell, Sighting};
+use crate::plan::CaseId;
+use crate::product::{Engine, Os, Updater};
+use crate::stage::Stage;
+use crate::trouble::{OrFail, Outcome, Trouble};
+
+/// What a rack hands over; everything in it is held by this rig alone.
+pub struct Parts {
+    pub board: Arc<Board>,
+    pub image: Arc<Image>,
+    pub power: Box<dyn Power>,
+    pub console: Arc<dyn Console>,
+    /// A shell on the console, where the image says how to log in.
+    pub login: Option<Box<dyn Shell>>,
+    pub ssh: Option<Box<dyn Shell>>,
+    /// How much slower than a fast host with KVM: deadlines are multiplied by it.
+    pub slowness: f64,
+    /// How a person reaches the board while it is kept alive.
+    pub reach_by: Vec<String>,
+}
+
+/// What speaks the product's languages.
+#[derive(Clone)]
+pub struct Adapters {
+    pub os: Arc<dyn Os>,
+    pub engine: Option<Arc<dyn Engine>>,
+    pub updater: Option<Arc<dyn Updater>>,
+}
+
+pub struct Rig {
+    parts: Parts,
+    adapters: Adapters,
+    journal: Journal,
+    /// The case that runs now, for facts; and its seed.
+    case: Option<(CaseId, u64)>,
+    powered_at: Duration,
+    /// Sightings before this cursor belong to an earlier boot.
+    boot_cursor: u64,
+    /// Seconds from power-on to each stage of the last boot.
+    boot_times: BTreeMap<Stage, Duration>,
+}
+
+/// How far the console's tail is quoted in messages and events.
+pub const TAIL_LINES: usize = 40;
+
+impl Rig {
+    pub fn new(parts: Parts, adapters: Adapters, journal: Journal) -> Rig {
+        Rig {
+            parts,
+            adapters,
+            journal,
+            case: None,
+            powered_at: Duration::ZERO,
+            boot_cursor: 0,
+            boot_times: BTreeMap::new(),
+        }
+    }
+
+    pub fn board(&self) -> &Arc<Board> {
+        &self.parts.board
+    }
+
+    pub fn image(&self) -> &Arc<Image> {
+        &self.parts.image
+    }
+
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    pub fn console(&self) -> Arc<dyn Console> {
+        self.parts.console.clone()
+    }
+
+    pub fn power(&mut self) -> &mut dyn Power {
+        &mut *self.parts.power
+    }
+
+    pub fn reach_by(&self) -> &[String] {
+        &self.parts.reach_by
+    }
+
+    pub fn os(&self) -> Arc<dyn Os> {
+        self.adapters.os.clone()
+    }
+
+    /// The container engine; a case that asks has [`Need::Engine`] among its needs.
+    pub fn engine(&self) -> Outcome<Arc<dyn Engine>> {
+        self.adapters.engine.clone().ok_or_else(|| lacking(Need::Engine))
+    }
+
+    pub fn updater(&self) -> Outcome<Arc<dyn Updater>> {
+        self.adapters.updater.clone().ok_or_else(|| lacking(Need::Updater))
+    }
+
+    /// `span` as it is meant on a fast host, stretched for this board and accelerator.
+    pub fn scaled(&self, span: Duration) -> Duration {
+        span.mul_f64(self.parts.slowness.clamp(0.1, 1000.0))
+    }
+
+    pub fn within(&self, span: Duration) -> Deadline {
+        Deadline::within(self.scaled(span))
+    }
+
+    /// The running case's seed: the only source of chance a body may use.
+    pub fn seed(&self) -> u64 {
+        self.case.as_ref().map_or(0, |(_, seed)| *seed)
+    }
+
+    /// Who runs now; set by the runner.
+    pub fn set_case(&mut self, case: Option<(CaseId, u64)>) {
+        self.case = case;
+    }
+
+    /// Records a measured figure.
+    pub fn fact(&self, name: &str, value: f64, unit: &str) {
+        self.journal.record(What::Fact {
+            case: self.case.as_ref().map(|(id, _)| id.clone()),
+            name: name.into(),
+            value: (value * 1e6).round() / 1e6,
+            unit: unit.into(),
+        });
+    }
+
+    pub fn boot_times(&self) -> &BTreeMap<Stage, Duration> {
+        &self.boot_times
+    }
+
+    pub async fn power_on(&mut self) -> Outcome {
+        self.new_boot();
+        self.parts.power.on().await?;
+        self.journal.record_at(self.powered_at, What::PowerOn);
+        Ok(())
+    }
+
+    pub async fn power_off(&mut self) -> Outcome {
+        self.forget_sessions();
+        self.parts.power.off().await?;
+        self.journal.record(What::PowerOff);
+        Ok(())
+    }
+
+    /// Cuts the power and loses what was volatile.
+    pub async fn power_cut(&mut self, policy: CutPolicy) -> Outcome<CutReport> {
+        let seed = self.seed();
+        self.forget_sessions();
+        let report = self.parts.power.cut(policy, seed).await?;
+        self.journal.record(What::PowerCut { policy, seed, report: report.clone() });
+        Ok(report)
+    }
+
+    /// Asks the OS to reboot and waits until it is ready again.
+    pub async fn reboot(&mut self) -> Outcome {
+        let cursor = self.parts.console.sightings();
+        // The command ends with the session, in whatever way; the boot marks tell the truth.
+        let asked = self.run_in("(sleep 1; reboot) >/dev/null 2>&1 &", secs(10)).await;
+        asked.or_fail("could not ask for a reboot")?;
+        self.forget_sessions();
+        self.powered_at = self.journal.clock().now();
+        self.boot_cursor = cursor;
+        self.boot_times.clear();
+        self.reach(Stage::Ready).await
+    }
+
+    fn new_boot(&mut self) {
+        self.forget_sessions();
+        self.powered_at = self.journal.clock().now();
+        self.boot_cursor = self.parts.console.sightings();
+        self.boot_times.clear();
+    }
+
+    fn forget_sessions(&mut self) {
+        for shell in [&mut self.parts.login, &mut self.parts.ssh].into_iter().flatten() {
+            shell.forget();
+        }
+    }
+
+    /// Waits until this boot has come to `stage`. A kernel panic on the way is the product's.
+    pub async fn reach(&mut self, stage: Stage) -> Outcome {
+        let span = secs(self.parts.board.boot_deadline_s);
+        self.reach_within(stage, self.within(span)).await
+    }
+
+    pub async fn reach_within(&mut self, stage: Stage, deadline: Deadline) -> Outcome {
+        let console = self.parts.console.clone();
+        let mut cursor = self.boot_cursor;
+        while !self.boot_times.contains_key(&stage) {
+            let what = format!("boot to {stage}");
+            let next = async { Ok(console.sighting(&mut cursor).await) };
+            let mut loss = self.parts.power.loss();
+            let sighting = tokio::select! {
+                sighting = deadline.bound(what, next) => sighting,
+                trouble = lost(&mut loss) => Err(trouble),
+            };
+            match sighting {
+                Ok(sighting) => self.take_in(&sighting)?,
+                Err(Trouble::Unmet(why)) => return Err(self.missed(stage, why)),
+                Err(other) => return Err(other),
+            }
+        }
+        self.boot_cursor = cursor;
+        if stage == Stage::Ready { self.prove_ready(deadline).await } else { Ok(()) }
+    }
+
+    /// Notes a stage of this boot; a panic ends the waiting.
+    fn take_in(&mut self, sighting: &Sighting) -> Outcome {
+        match sighting.what {
+            Seen::Stage(stage) => {
+                let took = sighting.at.saturating_sub(self.powered_at);
+                if self.boot_times.insert(stage, took).is_none() {
+                    let took = took.as_secs_f64();
+                    self.journal.record_at(sighting.at, What::StageReached { stage, took });
+                }
+                Ok(())
+            }
+            Seen::Alarm(alarm) if alarm.is_fatal() => Err(fatal(alarm, sighting)),
+            Seen::Alarm(_) => Ok(()),
+        }
+    }
+
+    fn missed(&self, stage: Stage, why: String) -> Trouble {
+        let last = self.boot_times.keys().next_back();
+        let got = last.map_or("no stage was seen".into(), |s| format!("the last stage seen: {s}"));
+        let tail = self.parts.console.tail(3).join(" / ");
+        let heard = if tail.is_empty() {
+            "the console stayed silent".to_string()
+        } else {
+            format!("the console's last words: {tail}")
+        };
+        Trouble::unmet(format!("{stage} was not reached: {why}; {got}; {heard}"))
+    }
+
+    /// A ready mark can be printed by anything; only a shell that answers proves it.
+    async fn prove_ready(&mut self, deadline: Deadline) -> Outcome {
+        match self.shell() {
+            Some(shell) => {
+                let name = shell.name();
+                let opened = shell.open(deadline).await;
+                opened.map_err(|t| t.while_doing(format_args!("ready mark seen, but {name} login")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// SSH where there is one, the console otherwise.
+    pub fn shell(&mut self) -> Option<&mut (dyn Shell + 'static)> {
+        match (&mut self.parts.ssh, &mut self.parts.login) {
+            (Some(shell), _) if self.parts.board.network.works => Some(&mut **shell),
+            (_, Some(shell)) => Some(&mut **shell),
+            _ => None,
+        }
+    }
+
+    pub fn console_shell(&mut self) -> Outcome<&mut (dyn Shell + 'static)> {
+        match &mut self.parts.login {
+            Some(shell) => Ok(&mut **shell),
+            None => Err(lacking(Need::ConsoleShell)),
+        }
+    }
+
+    /// Runs a command; its exit status is the caller's to judge.
+    pub async fn run(&mut self, command: &str) -> Outcome<Output> {
+        self.run_in(command, secs(30)).await
+    }
+
+    /// Runs a command that may take `span` on a fast host.
+    pub async fn run_in(&mut self, command: &str, span: Duration) -> Outcome<Output> {
+        let deadline = self.within(span);
+        let shell = self.shell().ok_or_else(|| lacking(Need::Shell))?;
+        shell.open(deadline).await?;
+        shell.exec(command, deadline).await
+    }
+
+    /// Runs a command that must succeed; its stdout, trimmed.
+    pub async fn must(&mut self, command: &str) -> Outcome<String> {
+        let output = self.run(command).await?;
+        if !output.ok() {
+            let said = output.said();
+            return Err(Trouble::product(format!(
+                "`{command}` ended with status {}: {said}",
+                output.status
+            )));
+        }
+        Ok(output.text())
+    }
+
+    /// Settles a transport error over the other channel (DESIGN, "Silence"): with a healthy
+    /// console and a running SSH server the rack is broken; otherwise the product is.
+    pub async fn judge(&mut self, trouble: Trouble) -> Trouble {
+        let Trouble::Transport(what) = trouble else { return trouble };
+        if let Some(loss) = self.parts.power.loss().borrow().clone() {
+            return loss;
+        }
+        let deadline = self.within(secs(10));
+        let asked = match self.parts.login.as_mut() {
+            None => return Trouble::rack(format!("{what}; no console login to ask over")),
+            Some(shell) => match shell.open(deadline).await {
+                Ok(()) => shell.exec(SSHD_ALIVE, deadline).await,
+                Err(error) => Err(error),
+            },
+        };
+        match asked {
+            Ok(output) if output.ok() => Trouble::rack(format!(
+                "{what}; yet on the console the board is healthy and its SSH server runs"
+            )),
+            Ok(output) => Trouble::product(format!("{what}; on the console: {}", output.text())),
+            Err(error) => {
+                Trouble::product(format!("{what}; and the console does not answer either: {error}"))
+            }
+        }
+    }
+}
+
+/// Succeeds when an SSH server runs and an address is set; otherwise says which is missing.
+const SSHD_ALIVE: &str = "pidof sshd dropbear >/dev/null || { echo 'no SSH server runs'; exit 1; }; \
+     ip -4 addr show scope global | grep -q inet || { echo 'no network address'; exit 1; }";
+
+fn lacking(need: Need) -> Trouble {
+    Trouble::Skip(format!("needs {need}: {}", need.hint()))
+}
+
+/// Resolves when the rack has lost the board.
+pub async fn lost(loss: &mut tokio::sync::watch::Receiver<Option<Trouble>>) -> Trouble {
+    let found = loss.wait_for(Option::is_some).await.map(|t| t.clone());
+    match found {
+        Ok(Some(trouble)) => trouble,
+        // The sender is gone with its rig: nothing more will be lost.
+        _ => std::future::pending().await,
+    }
+}
+
+/// The trouble that a fatal alarm is.
+pub fn fatal(alarm: Alarm, sighting: &Sighting) -> Trouble {
+    Trouble::product(format!("{}: {}", alarm.name(), sighting.line.trim()))
+}

@@ -1,0 +1,1 @@
+//! QEMU machines: probe, launch, QMP, and nothing left behind

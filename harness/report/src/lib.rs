@@ -1,0 +1,1 @@
+//! Reports folded from events: JUnit, GitHub, terminal

@@ -1,0 +1,1 @@
+//! The runner: image preparation, sessions, cases, keeper; over the traits of hil-core only

@@ -1,0 +1,1 @@
+//! The suites: boot, containers; limits, ota and power_cut to come

@@ -1,1 +1,29 @@
-//! The suites: boot, containers; limits, ota and power_cut to come
+//! The suites. One module a suite; each case is an async function over a rig and nothing else.
+
+mod boot;
+mod containers;
+
+use hil_core::case::Suite;
+
+/// Every suite there is, in the order in which they run.
+pub const SUITES: &[Suite] = &[boot::SUITE, containers::SUITE];
+
+#[cfg(test)]
+mod tests {
+    use super::SUITES;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_unique_and_fit_a_command_line() {
+        let mut seen = BTreeSet::new();
+        for suite in SUITES {
+            for case in suite.cases {
+                let id = format!("{}/{}", suite.name, case.name);
+                let kebab = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+                assert!(case.name.chars().all(kebab), "{id}");
+                assert!(case.about.ends_with('.'), "{id}: say in a sentence what is promised");
+                assert!(seen.insert(id.clone()), "{id} is there twice");
+            }
+        }
+    }
+}

@@ -193,6 +193,9 @@ impl Rig {
     }
 
     pub async fn reach_within(&mut self, stage: Stage, deadline: Deadline) -> Outcome {
+        if stage == Stage::Ready && !self.has_mark(Stage::Ready) {
+            return self.ready_without_mark(deadline).await;
+        }
         let console = self.parts.console.clone();
         let mut cursor = self.boot_cursor;
         while !self.boot_times.contains_key(&stage) {
@@ -211,6 +214,26 @@ impl Rig {
         }
         self.boot_cursor = cursor;
         if stage == Stage::Ready { self.prove_ready(deadline).await } else { Ok(()) }
+    }
+
+    fn has_mark(&self, stage: Stage) -> bool {
+        let marks = self.parts.board.stages.overridden_by(&self.parts.image.stages);
+        marks.by_stage().contains_key(&stage)
+    }
+
+    /// An image that prints nothing of its own is ready when a shell answers.
+    async fn ready_without_mark(&mut self, deadline: Deadline) -> Outcome {
+        if self.shell().is_none() {
+            let why = "nothing tells when the image is ready: give [stages] ready, [login] or \
+                       [ssh] in image.toml";
+            return Err(Trouble::rack(why));
+        }
+        self.prove_ready(deadline).await?;
+        let took = self.journal.clock().now().saturating_sub(self.powered_at);
+        self.boot_times.insert(Stage::Ready, took);
+        let (stage, took) = (Stage::Ready, took.as_secs_f64());
+        self.journal.record(What::StageReached { stage, took });
+        Ok(())
     }
 
     /// Notes a stage of this boot; a panic ends the waiting.

@@ -1,1 +1,11 @@
-//! The runner: image preparation, sessions, cases, keeper; over the traits of hil-core only
+//! The runner: prepares images, brings rigs up, runs cases and records what happened.
+//!
+//! It knows traits only: which machine or relay stands behind a rig is the rack's affair.
+
+pub mod adapters;
+mod case;
+pub mod interrupt;
+pub mod prepare;
+pub mod rack;
+pub mod runner;
+mod session;

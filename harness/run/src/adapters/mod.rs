@@ -1,0 +1,51 @@
+//! Adapters: how each kind of OS, engine and updater is asked. One small file a kind.
+
+mod docker;
+mod linux;
+mod rauc;
+
+use std::sync::Arc;
+
+use hil_core::image::{EngineSpec, Image, UpdaterSpec};
+use hil_core::product::{Engine, Updater};
+use hil_core::rig::Adapters;
+
+/// The adapters that the image's manifest asks for.
+pub fn for_image(image: &Image) -> Adapters {
+    let engine = image.engine.as_ref().map(|spec| -> Arc<dyn Engine> {
+        match spec {
+            EngineSpec::Docker(_) => Arc::new(docker::Docker::new("docker")),
+            EngineSpec::BalenaEngine(_) => Arc::new(docker::Docker::new("balena-engine")),
+            EngineSpec::Podman(_) => Arc::new(docker::Docker::new("podman")),
+        }
+    });
+    let updater = image.updater.as_ref().map(|spec| -> Arc<dyn Updater> {
+        match spec {
+            UpdaterSpec::Rauc(_) => Arc::new(rauc::RaucUpdater),
+        }
+    });
+    Adapters { os: Arc::new(linux::Linux), engine, updater }
+}
+
+/// `word` as one word of a shell command.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_string();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn words_survive_the_shell() {
+        for word in ["plain", "", "two words", "it's", "$HOME `x` \"y\"", "a\nb"] {
+            let script = format!("printf %s {}", quoted(word));
+            let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&output.stdout), word);
+        }
+    }
+}

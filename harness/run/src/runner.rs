@@ -1,0 +1,118 @@
+//! Runs a plan: every board beside the others, its sessions one after another.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hil_core::board::Board;
+use hil_core::case::Suite;
+use hil_core::event::{Clock, Journal, SCHEMA, Sink, What};
+use hil_core::mask::Masker;
+use hil_core::plan::BoardPlan;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::interrupt::Interrupt;
+use crate::prepare::Prepared;
+use crate::rack::{Lease, Rack};
+use crate::session::{self, Context};
+
+/// Tells a person how to reach a board that is kept alive.
+pub type Kept = Arc<dyn Fn(&str, &[String]) + Send + Sync>;
+
+/// One board's share of a run.
+pub struct BoardRun {
+    pub board: Arc<Board>,
+    pub plan: BoardPlan,
+    /// The images its sessions name, by digest.
+    pub images: BTreeMap<String, Arc<Prepared>>,
+    /// Where its events, captures and reports go; exists.
+    pub dir: PathBuf,
+    pub sinks: Vec<Arc<dyn Sink>>,
+    pub masker: Masker,
+}
+
+pub struct Run {
+    pub rack: Arc<dyn Rack>,
+    pub suites: &'static [Suite],
+    pub boards: Vec<BoardRun>,
+    /// How many boards at once.
+    pub jobs: usize,
+    pub keep: bool,
+    pub kept: Kept,
+    pub clock: Clock,
+    /// Wall-clock start, RFC 3339, UTC.
+    pub started: String,
+    pub host: String,
+}
+
+impl Run {
+    /// Runs everything; what happened is in the events.
+    pub async fn go(self, interrupt: Interrupt) {
+        let slots = Arc::new(Semaphore::new(self.jobs.max(1)));
+        let mut running = JoinSet::new();
+        let shared = Arc::new(Shared {
+            rack: self.rack,
+            suites: self.suites,
+            keep: self.keep,
+            kept: self.kept,
+            clock: self.clock,
+            started: self.started,
+            host: self.host,
+        });
+        for board in self.boards {
+            let (shared, slots, interrupt) = (shared.clone(), slots.clone(), interrupt.clone());
+            running.spawn(async move {
+                // Never closed, so an error cannot come; a board without a permit would still run.
+                let _permit = slots.acquire().await;
+                run_board(&shared, board, interrupt).await;
+            });
+        }
+        while running.join_next().await.is_some() {}
+    }
+}
+
+struct Shared {
+    rack: Arc<dyn Rack>,
+    suites: &'static [Suite],
+    keep: bool,
+    kept: Kept,
+    clock: Clock,
+    started: String,
+    host: String,
+}
+
+async fn run_board(shared: &Shared, board: BoardRun, interrupt: Interrupt) {
+    let journal = Journal::new(&board.plan.board, shared.clock, board.sinks.clone());
+    let begun = shared.clock.now();
+    journal.record(What::RunStarted {
+        schema: SCHEMA,
+        hil: env!("CARGO_PKG_VERSION").into(),
+        started: shared.started.clone(),
+        host: shared.host.clone(),
+        plan: board.plan.clone(),
+    });
+    for plan in &board.plan.sessions {
+        let Some(image) = board.images.get(&plan.digest) else { continue };
+        if interrupt.is_asked() {
+            break;
+        }
+        let lease = Lease {
+            board: board.board.clone(),
+            image: image.clone(),
+            dir: board.dir.clone(),
+            journal: journal.clone(),
+            masker: board.masker.clone(),
+        };
+        let context = Context {
+            rack: &*shared.rack,
+            suites: shared.suites,
+            keep: shared.keep,
+            interrupt: interrupt.clone(),
+            kept: &*shared.kept,
+        };
+        session::run(context, lease, plan).await;
+    }
+    let took = (shared.clock.now() - begun).as_secs_f64();
+    journal.record(What::RunFinished { interrupted: interrupt.is_asked(), took });
+}

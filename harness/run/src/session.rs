@@ -1,0 +1,189 @@
+//! One session: one image booted on one board, and the cases that run on it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hil_core::case::{Case, Suite};
+use hil_core::event::{Journal, What};
+use hil_core::parts::{Console, Seen};
+use hil_core::plan::{PlannedCase, SessionPlan};
+use hil_core::rig::{Rig, TAIL_LINES};
+use hil_core::stage::Stage;
+use hil_core::trouble::{Outcome, Trouble};
+use hil_core::verdict::Verdict;
+
+use crate::adapters;
+use crate::case;
+use crate::interrupt::Interrupt;
+use crate::rack::{Lease, Rack};
+
+/// How often a board that a case left in doubt is brought up anew before it is given up.
+const REVIVALS: u32 = 3;
+
+/// What the runner lends to a session.
+pub(crate) struct Context<'c> {
+    pub(crate) rack: &'c dyn Rack,
+    pub(crate) suites: &'c [Suite],
+    pub(crate) keep: bool,
+    pub(crate) interrupt: Interrupt,
+    /// Told how to reach a board that is kept alive.
+    pub(crate) kept: &'c (dyn Fn(&str, &[String]) + Send + Sync),
+}
+
+pub(crate) async fn run(mut context: Context<'_>, lease: Lease, plan: &SessionPlan) {
+    let journal = lease.journal.clone();
+    let started = journal.clock().now();
+    match lease_rig(&context, &lease, plan).await {
+        Err(trouble) => bring_up_failed(&journal, &trouble, Vec::new()),
+        Ok((mut rig, watcher)) => {
+            let failed = run_cases(&mut context, &mut rig, plan).await;
+            if failed && context.keep && !context.interrupt.is_asked() {
+                (context.kept)(&rig.board().name, rig.reach_by());
+                context.interrupt.asked().await;
+            }
+            if let Err(trouble) = rig.power_off().await {
+                journal.note(format!("the board's power could not be switched off: {trouble}"));
+            }
+            watcher.abort();
+        }
+    }
+    let took = (journal.clock().now() - started).as_secs_f64();
+    journal.record(What::SessionEnded { took });
+}
+
+async fn lease_rig(
+    context: &Context<'_>,
+    lease: &Lease,
+    plan: &SessionPlan,
+) -> Outcome<(Rig, tokio::task::JoinHandle<()>)> {
+    let leased = context.rack.lease(lease).await?;
+    let journal = lease.journal.clone();
+    for note in &leased.notes {
+        journal.note(note);
+    }
+    journal.record(What::SessionStarted {
+        image: plan.image.clone(),
+        power: leased.parts.power.label(),
+        medium: leased.medium.clone(),
+    });
+    let watcher = tokio::spawn(record_alarms(leased.console.clone(), journal.clone()));
+    let rig = Rig::new(leased.parts, adapters::for_image(&lease.image.image), journal);
+    Ok((rig, watcher))
+}
+
+/// Every alarm becomes an event, whether or not a case waits for one.
+async fn record_alarms(console: Arc<dyn Console>, journal: Journal) {
+    let mut cursor = 0;
+    loop {
+        let sighting = console.sighting(&mut cursor).await;
+        if let Seen::Alarm(alarm) = sighting.what {
+            let (line, offset) = (sighting.line, sighting.offset);
+            journal.record_at(sighting.at, What::Alarm { alarm, line, offset });
+        }
+    }
+}
+
+/// Runs the session's cases in order; whether one of them failed.
+async fn run_cases(context: &mut Context<'_>, rig: &mut Rig, plan: &SessionPlan) -> bool {
+    if let Err(trouble) = bring_up(rig, &mut context.interrupt).await {
+        let trouble = rig.judge(trouble).await;
+        bring_up_failed(rig.journal(), &trouble, rig.console().tail(TAIL_LINES));
+        return true;
+    }
+    let mut time = SuiteTime::new(context.suites);
+    let mut failed = false;
+    let mut revivals = 0;
+    for planned in &plan.cases {
+        if context.interrupt.is_asked() {
+            return failed;
+        }
+        let Some((suite, case)) = find(context.suites, planned) else { continue };
+        let left = time.left(suite, rig);
+        if left.is_zero() {
+            skip(rig, planned, "the suite's deadline had passed".into());
+            continue;
+        }
+        let begun = Instant::now();
+        let ended = case::run(rig, case.body, planned, left, &mut context.interrupt).await;
+        time.spend(suite, begun.elapsed());
+        failed |= matches!(ended.verdict, Verdict::Fail | Verdict::Broken);
+        if ended.interrupted || (failed && context.keep) {
+            return failed;
+        }
+        if ended.board_is_suspect {
+            if let Err(trouble) = revive(rig, &mut revivals, &mut context.interrupt).await {
+                let trouble = rig.judge(trouble).await;
+                bring_up_failed(rig.journal(), &trouble, rig.console().tail(TAIL_LINES));
+                return true;
+            }
+        }
+    }
+    failed
+}
+
+/// Power on, and ready.
+async fn bring_up(rig: &mut Rig, interrupt: &mut Interrupt) -> Outcome {
+    rig.journal().doing("booting", None);
+    let boot = async {
+        rig.power_on().await?;
+        rig.reach(Stage::Ready).await
+    };
+    tokio::select! {
+        biased;
+        () = interrupt.asked() => Err(Trouble::rack("interrupted by the user")),
+        outcome = boot => outcome,
+    }
+}
+
+/// A board that answers is left alone; one that does not is switched off and on again.
+async fn revive(rig: &mut Rig, count: &mut u32, interrupt: &mut Interrupt) -> Outcome {
+    let lost = rig.power().loss().borrow().is_some();
+    let answers = !lost && rig.shell().is_some() && rig.run("true").await.is_ok_and(|o| o.ok());
+    if answers {
+        return Ok(());
+    }
+    *count += 1;
+    if *count > REVIVALS {
+        return Err(Trouble::rack(format!("the board was lost {count} times; it is given up")));
+    }
+    rig.journal().note("the last case left the board in doubt; it is switched off and on again");
+    rig.power_off().await?;
+    bring_up(rig, interrupt).await
+}
+
+fn bring_up_failed(journal: &Journal, trouble: &Trouble, console: Vec<String>) {
+    let (verdict, why) = (trouble.verdict(), trouble.to_string());
+    journal.record(What::BringUpFailed { verdict, why, console });
+}
+
+fn skip(rig: &Rig, planned: &PlannedCase, why: String) {
+    let case = planned.id.clone();
+    rig.journal().record(What::CaseStarted { case: case.clone() });
+    let (verdict, why) = (Verdict::Skip, Some(why));
+    rig.journal().record(What::CaseFinished { case, verdict, why, took: 0.0, console: vec![] });
+}
+
+fn find<'s>(suites: &'s [Suite], planned: &PlannedCase) -> Option<(&'s Suite, &'s Case)> {
+    let suite = suites.iter().find(|suite| suite.name == planned.id.suite)?;
+    let case = suite.cases.iter().find(|case| case.name == planned.id.name)?;
+    Some((suite, case))
+}
+
+/// What is left of each suite's time.
+struct SuiteTime(BTreeMap<&'static str, Duration>);
+
+impl SuiteTime {
+    fn new(suites: &[Suite]) -> SuiteTime {
+        SuiteTime(suites.iter().map(|suite| (suite.name, Duration::ZERO)).collect())
+    }
+
+    fn left(&self, suite: &Suite, rig: &Rig) -> Duration {
+        let spent = self.0.get(suite.name).copied().unwrap_or_default();
+        rig.scaled(suite.deadline).saturating_sub(spent)
+    }
+
+    fn spend(&mut self, suite: &Suite, took: Duration) {
+        *self.0.entry(suite.name).or_default() += took;
+    }
+}

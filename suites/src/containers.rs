@@ -1,0 +1,109 @@
+//! Containers, the smoke part: the engine answers, an offline image loads and runs.
+
+use std::sync::Arc;
+
+use hil_core::body;
+use hil_core::image::OfflineImage;
+use hil_core::prelude::*;
+use hil_core::product::{Container, Engine};
+
+pub(crate) const SUITE: Suite = Suite {
+    name: "containers",
+    about: "The container engine starts, loads an image without a network, and runs it.",
+    deadline: secs(240),
+    cases: &[
+        Case {
+            name: "engine-ready",
+            about: "The engine's daemon answers.",
+            needs: &[Need::Shell, Need::Engine],
+            deadline: secs(20),
+            body: body!(engine_ready),
+        },
+        Case {
+            name: "offline-image-runs",
+            about: "An image loaded from a file runs and its output arrives.",
+            needs: &[Need::Shell, Need::Engine],
+            deadline: secs(60),
+            body: body!(offline_image_runs),
+        },
+        Case {
+            name: "exit-code",
+            about: "A container's exit code is the exit code of its run.",
+            needs: &[Need::Shell, Need::Engine],
+            deadline: secs(60),
+            body: body!(exit_code),
+        },
+        Case {
+            name: "logs-kept",
+            about: "stdout and stderr of a container in the background are kept, apart.",
+            needs: &[Need::Shell, Need::Engine],
+            deadline: secs(60),
+            body: body!(logs_kept),
+        },
+    ],
+};
+
+async fn engine_ready(rig: &mut Rig) -> Outcome {
+    let engine = rig.engine()?;
+    let start = rig.journal().clock().now();
+    let version = engine.ready(rig).await?;
+    let took = rig.journal().clock().now() - start;
+    rig.fact("engine.answered", took.as_secs_f64(), "s");
+    rig.journal().note(format!("{} {version}", engine.name()));
+    Ok(())
+}
+
+/// The engine, with the manifest's offline image loaded.
+async fn loaded(rig: &mut Rig) -> Outcome<(Arc<dyn Engine>, OfflineImage)> {
+    let engine = rig.engine()?;
+    let spec = rig.image().engine.as_ref().and_then(|spec| spec.facts().offline_image.clone());
+    let Some(image) = spec else {
+        let why = "no offline_image in the [engine.…] table of image.toml".to_string();
+        return Err(Trouble::Skip(why));
+    };
+    engine.ready(rig).await?;
+    engine.load(rig, &image.path).await?;
+    Ok((engine, image))
+}
+
+async fn offline_image_runs(rig: &mut Rig) -> Outcome {
+    let (engine, image) = loaded(rig).await?;
+    let start = rig.journal().clock().now();
+    let container = Container {
+        image: &image.tag,
+        command: &["echo", "hello from a container"],
+        ..Default::default()
+    };
+    let ran = engine.run(rig, &container).await?;
+    let took = rig.journal().clock().now() - start;
+    check!(ran.status == 0, "the container ended with status {}: {}", ran.status, ran.stderr);
+    check!(ran.stdout == "hello from a container\n", "it said {:?}", ran.stdout);
+    rig.fact("container.first-run", took.as_secs_f64(), "s");
+    Ok(())
+}
+
+async fn exit_code(rig: &mut Rig) -> Outcome {
+    let (engine, image) = loaded(rig).await?;
+    let container =
+        Container { image: &image.tag, command: &["sh", "-c", "exit 42"], ..Default::default() };
+    let ran = engine.run(rig, &container).await?;
+    check!(ran.status == 42, "exit 42 arrived as {}: {}", ran.status, ran.stderr.trim());
+    Ok(())
+}
+
+async fn logs_kept(rig: &mut Rig) -> Outcome {
+    let (engine, image) = loaded(rig).await?;
+    let container = Container {
+        image: &image.tag,
+        command: &["sh", "-c", "echo to-out; echo to-err >&2; exit 3"],
+        ..Default::default()
+    };
+    engine.start(rig, "hil-logs", &container).await?;
+    let status = engine.wait(rig, "hil-logs").await?;
+    let logs = engine.logs(rig, "hil-logs").await?;
+    engine.remove(rig, "hil-logs").await?;
+    check!(status == 3, "exit 3 arrived as {status}");
+    check!(logs.stdout == "to-out\n", "stdout was kept as {:?}", logs.stdout);
+    check!(logs.stderr == "to-err\n", "stderr was kept as {:?}", logs.stderr);
+    Ok(())
+}

@@ -67,7 +67,7 @@ fn structured_reads_come_in_bounded_chunks_and_errors_are_chunks_too() {
     let (bench, _disk, server) = serve(DiskOptions::default());
     let mut client = Client::structured(server.path());
     client.send(0, 0, 5, 0, SIZE as u32);
-    let (mut got, mut last) = (Vec::new(), false);
+    let (mut got, mut last) = (Vec::<u8>::new(), false);
     while !last {
         let (flags, kind, cookie, payload) = client.chunk();
         assert_eq!((kind, cookie), (1, 5));

@@ -341,6 +341,11 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Somebody may wait for what just changed.
+    pub(crate) fn wake(&self) {
+        self.changed.notify_all();
+    }
+
     /// Remembers the first fault, tells its owner, and hands the fault back.
     pub(crate) fn fault(&self, state: &mut State, fault: Fault) -> Fault {
         if state.fault.is_none() {
@@ -348,7 +353,7 @@ impl Shared {
             if let Some(tell) = state.on_fault.take() {
                 tell(&fault);
             }
-            self.changed.notify_all();
+            self.wake();
         }
         fault
     }
@@ -374,7 +379,7 @@ impl Shared {
 
     /// Tells the owner of a step of a request; says whether the disk is frozen after that.
     pub(crate) fn tell(&self, state: &mut State, phase: Phase, kind: Kind) -> bool {
-        self.changed.notify_all();
+        self.wake();
         let Stats { writes, flushes, .. } = state.stats;
         if let Some(on_event) = &mut state.on_event {
             let next = on_event(&Event { phase, kind, writes, flushes });

@@ -268,6 +268,7 @@ impl Drop for Ticket {
         if alive(&state, self.generation).is_ok() && self.kind != Kind::Flush {
             state.cache.retire(self.record.number);
         }
+        self.shared.wake();
     }
 }
 

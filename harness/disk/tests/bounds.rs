@@ -1,5 +1,7 @@
 //! What a disk costs: memory by its own accounting, and disk space.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{Bench, Dice, begin_write, flush, write};
@@ -79,6 +81,32 @@ fn space_of_settled_content_is_given_back() {
     flying.finish().unwrap();
     flush(&session);
     assert!(disk.content_space().unwrap() < 1 << 20);
+}
+
+#[test]
+fn content_that_is_still_coming_in_is_not_given_back() {
+    let bench = Bench::new(MIB);
+    let disk = bench.disk(64 * MIB, DiskOptions::default());
+    let session = disk.session().unwrap();
+    let slow: Vec<u8> = (0..MIB).map(|at| (at / 99) as u8).collect();
+    let mut content = session.content(MIB as u64).unwrap();
+    content.append(&slow[..MIB / 2]).unwrap();
+    // Once with nothing pending, when the file would start over, once with holes being punched.
+    for flying in [false, true] {
+        let held = flying.then(|| begin_write(&session, 0, &[1; 512], false));
+        for at in 0..40 {
+            write(&session, (at + 1) * MIB, &vec![2; MIB]);
+            flush(&session);
+        }
+        drop(held);
+        flush(&session);
+    }
+    content.append(&slow[MIB / 2..]).unwrap();
+    let request = Request::Write { offset: 50 * MIB as u64, content, fua: false };
+    session.begin(request).unwrap().finish().unwrap();
+    let mut seen = vec![0; MIB];
+    disk.read_at(50 * MIB as u64, &mut seen).unwrap();
+    assert!(seen == slow, "the content was overwritten or punched away");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Clients that misbehave, and the hand on the replies. Whatever a client does ends its own
 //! connection at most: after each, the next client is served.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::io::Write;
@@ -211,6 +213,22 @@ fn client_read_while_held(server: &Server) -> Vec<u8> {
 }
 
 #[test]
+fn a_client_that_vanishes_has_nothing_in_flight() {
+    let (_bench, disk, server) = serve(DiskOptions::default());
+    server.hold_replies();
+    let mut client = Client::connect(server.path());
+    client.send_write(1, 0, &[4; SECTOR]);
+    assert!(server.wait_held(1, DEADLINE));
+    drop(client);
+    assert!(disk.wait_stats(DEADLINE, |stats| stats.in_flight == 0), "{:?}", disk.stats());
+    server.release_replies(Order::Submitted);
+    // The next client's flush covers it.
+    assert_eq!(Client::connect(server.path()).ask(0, 3, 0, 0), 0);
+    assert_eq!(disk.power_cut(Policy::DropAll, 0).unwrap().pending, 0);
+    assert_eq!(read_all(&disk)[..SECTOR], [4; SECTOR]);
+}
+
+#[test]
 fn held_replies_go_out_in_the_order_asked_for() {
     let (_bench, _disk, server) = serve(DiskOptions::default());
     let mut client = Client::connect(server.path());
@@ -230,12 +248,18 @@ fn held_replies_go_out_in_the_order_asked_for() {
 
 #[test]
 fn the_owner_can_freeze_at_exactly_the_nth_write() {
-    let (freeze_at, seen) = (5, std::sync::Arc::new(std::sync::Mutex::new(Vec::new())));
+    freeze_at(Phase::Submitted, 5, 4, 1);
+    freeze_at(Phase::Replied, 5, 4, 0);
+}
+
+/// Freezes at a phase of the `nth` write of eight; of that write no reply must be seen.
+fn freeze_at(phase: Phase, nth: u64, replied: u64, in_flight: u64) {
+    let (freeze_at, seen) = (nth, std::sync::Arc::new(std::sync::Mutex::new(Vec::new())));
     let events = seen.clone();
     let options = DiskOptions {
         on_event: Some(Box::new(move |event| {
             events.lock().unwrap().push(*event);
-            let now = event.phase == Phase::Submitted && event.writes == freeze_at;
+            let now = event.phase == phase && event.writes == freeze_at;
             if now { Next::Freeze } else { Next::Continue }
         })),
         ..DiskOptions::default()
@@ -246,14 +270,14 @@ fn the_owner_can_freeze_at_exactly_the_nth_write() {
         client.send_write(at, at * 512, &[1; SECTOR]);
     }
     client.stream.shutdown(Shutdown::Write).unwrap();
-    let replies: Vec<u64> = (0..4).map(|_| client.simple().cookie).collect();
+    let replies: Vec<u64> = (0..replied).map(|_| client.simple().cookie).collect();
     assert_eq!(replies, [0, 1, 2, 3]);
     assert!(client.is_closed());
     assert!(disk.is_frozen());
     let report = disk.power_cut(Policy::KeepAll, 0).unwrap();
-    assert_eq!((report.pending, report.in_flight), (5, 1));
+    assert_eq!((report.pending, report.in_flight), (nth, in_flight));
     let events = seen.lock().unwrap();
-    assert_eq!(events.len(), 9);
+    assert_eq!(events.len() as u64, nth + nth - in_flight);
     assert!(events.iter().all(|event| event.kind == Kind::Write));
 }
 

@@ -1,6 +1,8 @@
 //! The disk against a naive model of POWERCUT's legal images: random requests, overlapping and in
 //! flight, then a cut by each policy, over several boots. The log is replayed on the side.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::collections::BTreeSet;
@@ -16,16 +18,22 @@ const SECTORS: usize = 24;
 /// What the model knows of a request.
 struct Op {
     sectors: std::ops::Range<usize>,
-    /// The byte its sectors are filled with.
-    fill: u8,
+    /// What its first sector is filled with, the others counting up; `None` is zeros.
+    fill: Option<u16>,
     trim: bool,
     completed: bool,
     durable: bool,
 }
 
+impl Op {
+    fn value(&self, sector: usize) -> u16 {
+        self.fill.map_or(0, |fill| fill + (sector - self.sectors.start) as u16)
+    }
+}
+
 /// Every version of everything since the last cut.
 struct Model {
-    start: Vec<u8>,
+    start: Vec<u16>,
     ops: Vec<Op>,
     discard: Discard,
 }
@@ -35,25 +43,25 @@ impl Model {
         self.ops.iter().filter(move |op| op.sectors.contains(&sector))
     }
 
-    fn newest(&self, sector: usize) -> u8 {
-        self.covering(sector).last().map_or(self.start[sector], |op| op.fill)
+    fn newest(&self, sector: usize) -> u16 {
+        self.covering(sector).last().map_or(self.start[sector], |op| op.value(sector))
     }
 
-    fn durable(&self, sector: usize) -> u8 {
+    fn durable(&self, sector: usize) -> u16 {
         self.covering(sector)
             .filter(|op| op.durable)
             .last()
-            .map_or(self.start[sector], |op| op.fill)
+            .map_or(self.start[sector], |op| op.value(sector))
     }
 
     /// The newest durable version and all newer ones.
-    fn legal(&self, sector: usize) -> BTreeSet<u8> {
+    fn legal(&self, sector: usize) -> BTreeSet<u16> {
         let mut legal = BTreeSet::from([self.start[sector]]);
         for op in self.covering(sector) {
             if op.durable {
                 legal.clear();
             }
-            legal.insert(op.fill);
+            legal.insert(op.value(sector));
         }
         legal
     }
@@ -79,14 +87,16 @@ struct Run {
     model: Model,
     profile: Profile,
     dice: Dice,
-    fills: u8,
+    fills: u16,
 }
 
-fn first_bytes(image: &[u8]) -> Vec<u8> {
-    for sector in image.chunks(SECTOR) {
-        assert!(sector.iter().all(|b| *b == sector[0]), "a sector is torn within");
-    }
-    image.iter().step_by(SECTOR).copied().collect()
+/// What each sector is filled with.
+fn fills(image: &[u8]) -> Vec<u16> {
+    let fill = |sector: &[u8]| {
+        assert!(sector.chunks(2).all(|pair| pair == &sector[..2]), "a sector is torn within");
+        u16::from_le_bytes([sector[0], sector[1]])
+    };
+    image.chunks(SECTOR).map(fill).collect()
 }
 
 impl Run {
@@ -98,7 +108,7 @@ impl Run {
         let options =
             DiskOptions { profile, discard, cache_items, log: Some(log), ..DiskOptions::default() };
         let disk = bench.disk(SECTORS * SECTOR, options);
-        let model = Model { start: first_bytes(&read_all(&disk)), ops: Vec::new(), discard };
+        let model = Model { start: fills(&read_all(&disk)), ops: Vec::new(), discard };
         Run { bench, disk, model, profile, dice: Dice::new(seed), fills: 0 }
     }
 
@@ -122,8 +132,8 @@ impl Run {
                 }
                 _ => {}
             }
-            let newest: Vec<u8> = (0..SECTORS).map(|s| self.model.newest(s)).collect();
-            assert_eq!(first_bytes(&read_all(&self.disk)), newest, "reads see the newest");
+            let newest: Vec<u16> = (0..SECTORS).map(|s| self.model.newest(s)).collect();
+            assert_eq!(fills(&read_all(&self.disk)), newest, "reads see the newest");
         }
         flying
     }
@@ -135,12 +145,14 @@ impl Run {
         let (offset, len) = ((start * SECTOR) as u64, (count * SECTOR) as u64);
         let no_hole = self.dice.below(2) == 0;
         let (fill, trim, ticket) = match self.dice.below(6) {
-            0 => (0, true, session.begin(Request::Trim { offset, len, fua })),
-            1 => (0, false, session.begin(Request::Zeroes { offset, len, fua, no_hole })),
+            0 => (None, true, session.begin(Request::Trim { offset, len, fua })),
+            1 => (None, false, session.begin(Request::Zeroes { offset, len, fua, no_hole })),
             _ => {
-                self.fills = self.fills % 127 + 1;
-                let bytes = vec![self.fills; len as usize];
-                (self.fills, false, Ok(begin_write(session, offset as usize, &bytes, fua)))
+                // Never what the image holds, whose values are above 0x8000.
+                self.fills += 8;
+                let words = (self.fills..).take(count).flat_map(|fill| [fill; SECTOR / 2]);
+                let bytes: Vec<u8> = words.flat_map(u16::to_le_bytes).collect();
+                (Some(self.fills), false, Ok(begin_write(session, offset as usize, &bytes, fua)))
             }
         };
         let sectors = start..start + count;
@@ -174,7 +186,7 @@ impl Run {
             assert!(flight.ticket.finish().is_err(), "a frozen disk answered");
         }
         let report = self.disk.power_cut(policy, seed).unwrap();
-        let image = first_bytes(&read_all(&self.disk));
+        let image = fills(&read_all(&self.disk));
         assert!(report.in_flight <= in_flight);
         assert_eq!(report.pending, report.kept + report.dropped + report.torn);
         for (sector, value) in image.iter().enumerate() {
@@ -269,6 +281,22 @@ fn a_full_cache_still_gives_legal_images() {
 }
 
 #[test]
+fn what_a_full_cache_decides_about_discards_stands_in_the_log() {
+    let run = Run::new(0, Profile::VirtioWb, Discard::OldOrZero, 64);
+    let session = run.disk.session().unwrap();
+    let trim = Request::Trim { offset: 0, len: SECTOR as u64, fua: false };
+    session.begin(trim).unwrap().finish().unwrap();
+    flush(&session);
+    for at in 0..100 {
+        write(&session, (2 + at % 20) * SECTOR, &[1; SECTOR]);
+    }
+    assert!(run.disk.stats().destaged > 0);
+    run.disk.power_cut(Policy::DropAll, 0).unwrap();
+    assert_eq!(fills(&read_all(&run.disk))[0], 0);
+    assert!(replay(&run) == read_all(&run.disk));
+}
+
+#[test]
 fn a_seed_repeats_exactly_and_seeds_differ() {
     let image = |seed| {
         let mut run = Run::new(5, Profile::VirtioWb, Discard::OldOrZero, 16384);
@@ -296,9 +324,9 @@ fn seeds_reach_every_subset_and_every_prefix() {
         }
         write(&session, 8 * SECTOR, &[1; 8 * SECTOR]);
         disk.power_cut(Policy::Subset, seed).unwrap();
-        let image = first_bytes(&read_all(&disk));
-        subsets.insert([image[0] == 1, image[2] == 1, image[4] == 1]);
-        prefixes.insert(image[8..].iter().map(|b| *b == 1).collect::<Vec<_>>());
+        let ones: Vec<bool> = fills(&read_all(&disk)).iter().map(|f| *f == 0x0101).collect();
+        subsets.insert([ones[0], ones[2], ones[4]]);
+        prefixes.insert(ones[8..].to_vec());
     }
     assert_eq!(subsets.len(), 8);
     let expected: BTreeSet<Vec<bool>> =
@@ -319,8 +347,9 @@ fn what_was_in_flight_when_the_flush_arrived_is_not_covered() {
     flushing.finish().unwrap();
     let report = disk.power_cut(Policy::DropAll, 0).unwrap();
     assert_eq!((report.pending, report.dropped, report.in_flight), (1, 1, 0));
-    let image = first_bytes(&read_all(&disk));
-    assert_eq!(image[..2], [1, bench.content[SECTOR]]);
+    let image = read_all(&disk);
+    assert_eq!(image[..SECTOR], [1; SECTOR]);
+    assert_eq!(image[SECTOR..], bench.content[SECTOR..]);
 }
 
 #[test]
@@ -336,8 +365,10 @@ fn without_a_cut_nothing_is_lost_and_the_next_boot_can_flush_it() {
     disk.thaw();
     assert!(session.begin(Request::Flush).is_err(), "the old guest lives on");
     let next = disk.session().unwrap();
-    assert_eq!(first_bytes(&read_all(&disk))[..2], [1, 2]);
+    assert_eq!(read_all(&disk)[..2 * SECTOR], [[1; SECTOR], [2; SECTOR]].concat());
     flush(&next);
     disk.power_cut(Policy::DropAll, 0).unwrap();
-    assert_eq!(first_bytes(&read_all(&disk))[..2], [1, 2]);
+    assert_eq!(read_all(&disk)[..2 * SECTOR], [[1; SECTOR], [2; SECTOR]].concat());
+    assert!(next.begin(Request::Flush).is_err(), "a guest outlived its power");
+    flush(&disk.session().unwrap());
 }

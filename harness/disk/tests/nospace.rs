@@ -2,6 +2,8 @@
 //! fault. The process runs into a file size limit here, which needs no root; it is set on a child,
 //! which is this test binary again.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::process::Command;

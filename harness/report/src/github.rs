@@ -31,7 +31,7 @@ macro_rules! put {
 
 fn board(text: &mut String, report: &Report) {
     put!(text, "### {}\n", markdown(&one_line(&report.board, 100)));
-    put!(text, "{}, {}.\n", report.totals(), seconds(report.took));
+    put!(text, "{}, in {}.\n", report.totals(), seconds(report.took));
     put!(text, "| case | verdict | time | |\n|---|---|---:|---|");
     for (index, case) in report.cases.iter().enumerate() {
         if text.len() > MOST_BYTES {

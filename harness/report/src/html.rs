@@ -58,7 +58,7 @@ fn board(text: &mut String, placed: Placed<'_>, scale: f64) {
     };
     put!(
         text,
-        "<p>{}, {}{end}. <span class=\"soft\">{} on {}, hil {}, seed {}</span></p>",
+        "<p>{}, in {}{end}. <span class=\"soft\">{} on {}, hil {}, seed {}</span></p>",
         report.totals(),
         seconds(report.took),
         line(&report.started),
@@ -74,7 +74,7 @@ fn board(text: &mut String, placed: Placed<'_>, scale: f64) {
             report.notes.iter().take(200).map(|note| format!("<li>{}</li>", line(note))).collect();
         put!(text, "<ul>{}</ul>", notes.join("\n"));
     }
-    put!(text, "<table>\n<tr><th>case<th>verdict<th>time<th></tr>");
+    put!(text, "<table>\n<tr><th>case<th>verdict<th class=\"time\">time<th></tr>");
     for case in &report.cases {
         row(text, placed, case);
     }
@@ -168,7 +168,7 @@ fn row(text: &mut String, placed: Placed<'_>, case: &CaseReport) {
     }
     if !case.console.is_empty() {
         let console = last_lines(&case.console, MOST_LINE, MOST_TEXT).join("\n");
-        put!(text, "<details><summary>console, {} lines</summary>", case.console.len());
+        put!(text, "<details><summary>the console's last lines</summary>");
         put!(text, "<pre>{}</pre></details>", esc(&console));
     }
     for path in &case.attachments {

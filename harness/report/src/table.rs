@@ -160,9 +160,10 @@ fn boots(text: &mut String, merged: &Merged<'_>) {
 }
 
 fn notes(text: &mut String, merged: &Merged<'_>) {
+    let mut gap = "\n";
     for report in &merged.reports {
-        for (index, note) in report.notes.iter().take(20).enumerate() {
-            text.push_str(if index == 0 { "\n" } else { "" });
+        for note in report.notes.iter().take(20) {
+            text.push_str(std::mem::take(&mut gap));
             let note = terminal(note, WIDTH * MOST_LINES);
             let note = format!("note: {}: {note}", terminal(&report.board, 24));
             text.push_str(&format!("{}\n", wrapped(&note, WIDTH - 6, MOST_LINES).join("\n    | ")));

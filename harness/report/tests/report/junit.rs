@@ -68,7 +68,13 @@ fn by_quick_xml(xml: &str) -> Vec<Read> {
             Xml::Start(tag) | Xml::Empty(tag) => {
                 let attribute = |name: &str| {
                     let found = tag.try_get_attribute(name).unwrap();
-                    found.map(|a| a.unescape_value().unwrap().into_owned()).unwrap_or_default()
+                    found
+                        .map(|a| {
+                            a.normalized_value(quick_xml::XmlVersion::Explicit1_0)
+                                .unwrap()
+                                .into_owned()
+                        })
+                        .unwrap_or_default()
                 };
                 within = String::from_utf8(tag.name().as_ref().to_vec()).unwrap();
                 in_case |= within == "testcase";
@@ -189,7 +195,7 @@ fn counts_times_and_names_are_the_suites_own() {
     let host = "builder, 2 cores";
     let begun = "2026-11-23T10:00:02Z";
     assert_eq!(head(0), ["qemu-arm.boot", "5", "1", "0", begun, "7.5", host]);
-    let begun = "2026-11-23T10:00:06Z";
+    let begun = "2026-11-23T10:00:07Z";
     assert_eq!(head(1), ["qemu-arm.containers", "2", "0", "1", begun, "3", host]);
     assert_eq!(suites.len(), 3);
 }

@@ -1,5 +1,7 @@
 //! The reports from outside: events in, files and text out.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which may panic as tests do")]
+
 mod events;
 mod fold;
 mod hostile;

@@ -4,6 +4,7 @@
 use std::io::{self, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::pacer::{Pacer, Reply};
@@ -23,11 +24,16 @@ pub(crate) struct Out {
     stream: Mutex<UnixStream>,
     /// For closing it while somebody is stuck in sending.
     closer: UnixStream,
+    ended: AtomicBool,
 }
 
 impl Out {
     pub(crate) fn new(stream: &UnixStream) -> io::Result<Out> {
-        Ok(Out { stream: Mutex::new(stream.try_clone()?), closer: stream.try_clone()? })
+        Ok(Out {
+            stream: Mutex::new(stream.try_clone()?),
+            closer: stream.try_clone()?,
+            ended: AtomicBool::new(false),
+        })
     }
 
     fn send(&self, parts: &[&[u8]]) -> io::Result<()> {
@@ -37,6 +43,16 @@ impl Out {
 
     pub(crate) fn simple(&self, cookie: u64, result: Result<(), Refused>) -> io::Result<()> {
         self.send(&[&simple_reply(cookie, errno(result))])
+    }
+
+    /// The connection is over, as far as this side goes; its peer may see so only after this.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        self.close(Shutdown::Both);
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
     }
 
     pub(crate) fn close(&self, how: Shutdown) {

@@ -21,6 +21,9 @@
 //! journal until it is durable, so that pending content takes up to twice its size for a moment;
 //! with a write log ([`DiskLog`]) the journal is a named file that keeps everything.
 //!
+//! "Durable" is said of the emulated medium. Nothing is ever fsync'd on the host: a crash of the
+//! host ends the run anyway.
+//!
 //! # Choices where the sources leave one
 //! - A discard is *old or zero* until it is overwritten ([`Discard`]); reads see zero until a cut.
 //! - Of two overlapping requests in flight the later submitted one is the newer.

@@ -188,7 +188,8 @@ fn accept(inner: &Arc<Inner>) {
 fn admit(inner: &Arc<Inner>, stream: UnixStream) -> io::Result<()> {
     let mut live = inner.live();
     live.retain(|(_, thread)| !thread.is_finished());
-    if live.len() >= MOST {
+    // Whoever has seen its connection end has its place free, even if the thread is not gone yet.
+    if live.iter().filter(|(out, _)| !out.has_ended()).count() >= MOST {
         return Ok(());
     }
     let out = Arc::new(Out::new(&stream)?);
@@ -196,7 +197,7 @@ fn admit(inner: &Arc<Inner>, stream: UnixStream) -> io::Result<()> {
     let thread = spawn("hil-nbd-serve", move || {
         serve(&server, stream, &sender);
         server.pacer.forget(&sender);
-        sender.close(Shutdown::Both);
+        sender.end();
     })?;
     live.push((out, thread));
     Ok(())

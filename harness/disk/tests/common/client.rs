@@ -20,13 +20,18 @@ pub(crate) struct Simple {
 impl Client {
     /// Connects and reads the server's hello.
     pub(crate) fn hello(path: &Path) -> Client {
-        let stream = UnixStream::connect(path).unwrap();
+        Client::try_hello(path).unwrap()
+    }
+
+    /// As [`Client::hello`], unless the server hangs up at once.
+    pub(crate) fn try_hello(path: &Path) -> Option<Client> {
+        let mut stream = UnixStream::connect(path).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        let mut client = Client { stream };
-        assert_eq!(client.take(16), b"NBDMAGICIHAVEOPT");
-        assert_eq!(client.take(2), [0, 3]);
-        client.stream.write_all(&3u32.to_be_bytes()).unwrap();
-        client
+        let mut hello = [0; 18];
+        stream.read_exact(&mut hello).ok()?;
+        assert_eq!(&hello, b"NBDMAGICIHAVEOPT\0\x03");
+        stream.write_all(&3u32.to_be_bytes()).unwrap();
+        Some(Client { stream })
     }
 
     /// Connects up to the point where requests are served, by the oldest way.

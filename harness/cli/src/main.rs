@@ -1,1 +1,47 @@
-fn main() {}
+//! `hil`: the command line. Parses, gives words meaning, and ends with a documented exit code.
+
+mod args;
+mod catalogue;
+mod demo;
+mod doctor;
+mod failure;
+mod images;
+mod outdir;
+mod paths;
+mod rack;
+mod run;
+mod schema;
+mod select;
+mod show;
+mod signals;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let done = match args.command {
+        Command::Run(run) => run::run(&run),
+        Command::Plan(plan) => run::plan(&plan),
+        Command::Boards(boards) => show::boards(&boards),
+        Command::Suites => show::suites(),
+        Command::Report(report) => show::report(&report),
+        Command::Doctor(doctor) => doctor::doctor(&doctor),
+        Command::Schema(schema) => schema::print(&schema),
+        Command::Completions { shell } => show::completions(shell),
+        Command::Keeper(keeper) => return hil_qemu::keeper::keeper_main(&keeper.run, &keeper.folders),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(Failure { code, message }) => {
+            // The reader may be gone already (`hil boards | head`).
+            let _ = writeln!(std::io::stderr(), "hil: {message}");
+            ExitCode::from(code)
+        }
+    }
+}

@@ -55,7 +55,8 @@ pub struct Image {
     /// Files put into a partition before the boot, on the run's layer, never in the image.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inject: Vec<Inject>,
-    /// Secrets to mask in all output: a name, and the environment variable that holds it.
+    /// Secrets to mask in all output: a name, and the environment variable that holds it. An
+    /// inject's `text` may use one as `${name}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, Secret>,
     /// RAM in MiB the image needs, if more than the machine's default.

@@ -67,10 +67,21 @@ fn content(image: &Image, inject: &Inject, dir: &Path) -> io::Result<PathBuf> {
         (Some(file), _) => Ok(std::path::absolute(image.path(file))?),
         (None, text) => {
             let path = dir.join("content");
-            fs::write(&path, text.as_deref().unwrap_or(""))?;
+            fs::write(&path, with_secrets(image, text.as_deref().unwrap_or("")))?;
             Ok(path)
         }
     }
+}
+
+/// `${name}` stands for the secret of that name; other `${…}` stay as they are.
+fn with_secrets(image: &Image, text: &str) -> String {
+    let mut text = text.to_string();
+    for (name, secret) in &image.secrets {
+        if let Ok(value) = std::env::var(&secret.env) {
+            text = text.replace(&format!("${{{name}}}"), &value);
+        }
+    }
+    text
 }
 
 fn copy_out(medium: &dyn Medium, partition: &Partition, to: &Path) -> io::Result<()> {
@@ -246,6 +257,15 @@ mod tests {
 
     fn said(command: &mut Command) -> String {
         String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
+    }
+
+    #[test]
+    fn text_takes_secrets_from_the_environment() {
+        let text = "name = \"x\"\narch = \"arm\"\n[disk]\nfile = \"d\"\n\
+                    [secrets]\nhome = { env = \"HOME\" }\n";
+        let image = Image::parse(text, Path::new("image.toml")).unwrap();
+        let home = std::env::var("HOME").unwrap();
+        assert_eq!(with_secrets(&image, "a ${home} ${other}"), format!("a {home} ${{other}}"));
     }
 
     #[test]

@@ -1,0 +1,144 @@
+//! `hil doctor`: what this host lacks, each problem with its fix.
+
+use std::net::TcpListener;
+use std::path::Path;
+
+use hil_core::arch::Arch;
+use hil_core::verdict::exit;
+use hil_qemu::RunDir;
+use hil_qemu::facts::{QemuFacts, qemu_facts};
+use hil_qemu::probe::Prober;
+
+use crate::args::DoctorArgs;
+use crate::failure::Failure;
+use crate::paths;
+use crate::rack;
+use crate::show::put;
+
+/// A finding: good, a warning (slower or less), or a problem (a run would fail).
+enum Finding {
+    Good(String),
+    Warning(String, String),
+    Problem(String, String),
+}
+
+use Finding::{Good, Problem, Warning};
+
+/// Tools besides QEMU: name, package, what for.
+const TOOLS: &[(&str, &str, &str)] = &[
+    ("qemu-img", "qemu-utils", "qcow2 images"),
+    ("mcopy", "mtools", "files injected into FAT partitions, and the demo image"),
+    ("debugfs", "e2fsprogs", "files injected into ext4 partitions, and the demo image"),
+    ("mkfs.vfat", "dosfstools", "the demo image"),
+    ("sfdisk", "fdisk", "the demo image"),
+    ("mkimage", "u-boot-tools", "the demo image"),
+    ("cpio", "cpio", "the demo image"),
+    ("python3", "python3", "the demo image"),
+];
+
+/// Room that one run may fill: layers and captures.
+const ROOM_MIB: u64 = 2048;
+
+pub(crate) fn doctor(args: &DoctorArgs) -> Result<u8, Failure> {
+    let mut findings = Vec::new();
+    findings.extend(emulators()?);
+    findings.extend(TOOLS.iter().map(|(tool, package, what)| tool_there(tool, package, what)));
+    findings.push(ports());
+    findings.push(room(&args.out, "where runs are written"));
+    findings.push(room(&paths::cache()?, "the cache of images"));
+    findings.push(room(&std::env::temp_dir(), "layers of running boards"));
+    let mut problems = 0;
+    for finding in &findings {
+        match finding {
+            Good(what) => put(&format!("ok       {what}\n")),
+            Warning(what, fix) => put(&format!("warning  {what}\n         fix: {fix}\n")),
+            Problem(what, fix) => {
+                problems += 1;
+                put(&format!("PROBLEM  {what}\n         fix: {fix}\n"));
+            }
+        }
+    }
+    if problems == 0 {
+        put("\nThis host can run hil.\n");
+        return Ok(exit::OK);
+    }
+    put(&format!("\n{problems} of {} checks found a problem.\n", findings.len()));
+    Ok(exit::BROKEN)
+}
+
+/// Starts each emulator and asks it; the accelerator is proved by a guest.
+fn emulators() -> Result<Vec<Finding>, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::host(format!("failed to {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| failed(&error))?;
+    let run = RunDir::create(&rack::run_id()).map_err(|error| failed(&error))?;
+    let mut findings = Vec::new();
+    for arch in Arch::ALL {
+        match runtime.block_on(qemu_facts(arch, &Prober::default(), &run)) {
+            Err(error) => findings.push(Problem(format!("{arch}: failed to {error}"), FIX.into())),
+            Ok(facts) => findings.extend(of_emulator(arch, &facts)),
+        }
+    }
+    Ok(findings)
+}
+
+const FIX: &str = "ci/setup installs every emulator";
+
+fn of_emulator(arch: Arch, facts: &QemuFacts) -> Vec<Finding> {
+    let path = facts.emulator.path.display();
+    let mut findings = vec![Good(format!("{arch}: {path} {}", facts.version))];
+    if !facts.has_nbd {
+        let fix = "install QEMU with NBD (Debian: qemu-block-extra is not enough, rebuild it)";
+        findings.push(Problem(format!("{arch}: QEMU has no NBD, so no disk"), fix.into()));
+    }
+    if !facts.has_user_network {
+        let fix = "install QEMU with slirp, as Debian's and Ubuntu's have it";
+        findings.push(Warning(format!("{arch}: no user network, so no SSH"), fix.into()));
+    }
+    findings.push(match &facts.accel.reason {
+        None => Good(format!("{arch}: KVM works")),
+        Some(why) => Warning(
+            format!("{arch}: {why}"),
+            "none needed: runs are slower, and deadlines are longer".into(),
+        ),
+    });
+    findings
+}
+
+fn tool_there(tool: &str, package: &str, what: &str) -> Finding {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Plain users often lack the sbin folders, where file system tools live; so do we look there.
+    let dirs = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    match dirs.map(|dir| dir.join(tool)).find(|file| file.is_file()) {
+        Some(file) => Good(format!("{}: {what}", file.display())),
+        None => Warning(format!("{tool} is missing: {what}"), format!("apt install {package}")),
+    }
+}
+
+fn ports() -> Finding {
+    match TcpListener::bind("127.0.0.1:0") {
+        Ok(_) => Good("ports can be opened on 127.0.0.1".into()),
+        Err(error) => Problem(
+            format!("no port can be opened on 127.0.0.1: {error}"),
+            "bring the loopback device up: ip link set lo up".into(),
+        ),
+    }
+}
+
+fn room(dir: &Path, what: &str) -> Finding {
+    let exists = dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("."));
+    let shown = dir.display();
+    match rustix::fs::statvfs(exists) {
+        Err(error) => Problem(format!("{shown}: {error} ({what})"), "give another folder".into()),
+        Ok(stat) => {
+            let free = stat.f_bavail * stat.f_frsize / (1 << 20);
+            let text = format!("{shown}: {free} MiB free ({what})");
+            match free < ROOM_MIB {
+                true => Problem(text, format!("free some space: a run may fill {ROOM_MIB} MiB")),
+                false => Good(text),
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Which images run on which board, each prepared once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hil_core::board::Board;
+use hil_core::event::{Doing, Sink};
+use hil_core::image::Image;
+use hil_core::mask::Masker;
+use hil_run::prepare::{self, Cache, Prepared};
+
+use crate::demo;
+use crate::failure::Failure;
+use crate::paths;
+
+/// The prepared images of each board, smallest first.
+pub(crate) type Images = BTreeMap<String, Vec<Arc<Prepared>>>;
+
+/// Loads, checks and prepares every image; `shown` is told how far it is.
+pub(crate) fn prepare_all(
+    boards: &[Arc<Board>],
+    given: &[PathBuf],
+    shown: &dyn Sink,
+) -> Result<Images, Failure> {
+    let cache = Cache::new(paths::cache()?)?;
+    let mut known: BTreeMap<PathBuf, Arc<Prepared>> = BTreeMap::new();
+    let mut images = Images::new();
+    for board in boards {
+        let files = match given.is_empty() {
+            true => demo::images(board.arch)?,
+            false => fitting(board, given)?,
+        };
+        let mut list = Vec::new();
+        for file in files {
+            if !known.contains_key(&file) {
+                known.insert(file.clone(), Arc::new(prepare_one(&file, &cache, board, shown)?));
+            }
+            list.extend(known.get(&file).cloned());
+        }
+        images.insert(board.name.clone(), list);
+    }
+    Ok(images)
+}
+
+fn prepare_one(
+    file: &Path,
+    cache: &Cache,
+    board: &Board,
+    shown: &dyn Sink,
+) -> Result<Prepared, Failure> {
+    let report = |what: &str, done: u64, total: u64| {
+        let what = what.to_string();
+        shown.doing(&Doing { board: board.name.clone(), what, of: Some((done, total)) });
+    };
+    Ok(prepare::prepare(prepare::load(file)?, cache, &report)?)
+}
+
+/// The given images that are for the board's architecture; none is an error that says so.
+fn fitting(board: &Board, given: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut fits = Vec::new();
+    let mut others = Vec::new();
+    for file in given {
+        let image = prepare::load(file)?;
+        if image.arch == board.arch {
+            fits.push(file.clone());
+        } else {
+            others.push(format!("{} is for {}", file.display(), image.arch));
+        }
+    }
+    if fits.is_empty() {
+        let what = format!("no image for board `{}`, which is {}", board.name, board.arch);
+        return Err(Failure::usage(format!("{what}: {}", others.join("; "))));
+    }
+    Ok(fits)
+}
+
+/// Masks what the images' manifests call secret; a secret that is not set is an error.
+pub(crate) fn masker(images: &Images) -> Result<Masker, Failure> {
+    let mut secrets = Vec::new();
+    for image in images.values().flatten() {
+        secrets.extend(secrets_of(&image.image)?);
+    }
+    Ok(Masker::new(secrets))
+}
+
+fn secrets_of(image: &Image) -> Result<Vec<String>, Failure> {
+    let value = |(name, secret): (&String, &hil_core::image::Secret)| {
+        let file = image.file.display();
+        let value = std::env::var(&secret.env).map_err(|_| {
+            Failure::usage(format!("{file}: the secret `{name}` needs the variable {}", secret.env))
+        })?;
+        if value.len() < 4 {
+            let why = "has fewer than 4 characters; masking it would shred every log";
+            return Err(Failure::usage(format!("{file}: the secret `{name}` {why}")));
+        }
+        Ok(value)
+    };
+    image.secrets.iter().map(value).collect()
+}

@@ -1,0 +1,259 @@
+//! The rack of emulators: plugs machine, disk, console and SSH together into a rig's parts.
+
+mod disk;
+mod power;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use hil_console::{Capture, CaptureOptions, ConsoleShell, SshShell, SshTarget};
+use hil_core::board::Board;
+use hil_core::event::Clock;
+use hil_core::image::{Boot, Image};
+use hil_core::parts::Shell;
+use hil_core::rig::Parts;
+use hil_core::trouble::{Outcome, Trouble};
+use hil_qemu::catalogue::Catalogue;
+use hil_qemu::keeper::Keeper;
+use hil_qemu::probe::{Accel, Prober};
+use hil_qemu::qemuboot::QemuBoot;
+use hil_qemu::{AccelKind, BootWith, Emulator, LaunchSpec, Machine, RunDir};
+use hil_run::prepare::Prepared;
+use hil_run::rack::{Lease, Leased, Rack};
+
+use crate::args::AccelArg;
+use crate::failure::Failure;
+use power::{QemuPower, SshPort};
+
+/// What the command line says about emulators.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) accel: AccelArg,
+    pub(crate) write_log: bool,
+}
+
+/// This host's emulators, for one run.
+pub(crate) struct QemuRack {
+    catalogue: Catalogue,
+    settings: Settings,
+    clock: Clock,
+    prober: Prober,
+    run: RunDir,
+    rigs: AtomicU32,
+    /// Dropped last: what this process could not clean up, the keeper will.
+    keeper: Option<Keeper>,
+}
+
+impl QemuRack {
+    pub(crate) fn new(
+        catalogue: Catalogue,
+        settings: Settings,
+        clock: Clock,
+    ) -> Result<QemuRack, Failure> {
+        let failed = |error: hil_qemu::QemuError| Failure::host(format!("failed to {error}"));
+        let run = RunDir::create(&run_id()).map_err(failed)?;
+        let exe = std::env::current_exe()
+            .map_err(|error| Failure::host(format!("failed to find hil's own program: {error}")))?;
+        let mut command = Command::new(exe);
+        command.arg("keeper");
+        let keeper = Keeper::start(command, run.run_id(), &[run.path()]).map_err(failed)?;
+        Ok(QemuRack {
+            catalogue,
+            settings,
+            clock,
+            prober: Prober::default(),
+            run,
+            rigs: AtomicU32::new(0),
+            keeper: Some(keeper),
+        })
+    }
+
+    /// A rig's own corner of the run's folder: two boards never share a socket.
+    fn corner(&self) -> Outcome<RunDir> {
+        let index = self.rigs.fetch_add(1, Ordering::Relaxed);
+        let base = self.run.file(&index.to_string());
+        fs::create_dir(&base).map_err(|error| {
+            Trouble::rack(format!("failed to create {}: {error}", base.display()))
+        })?;
+        Ok(RunDir::create_in(&base, self.run.run_id())?)
+    }
+
+    async fn accelerator(&self, machine: &Machine) -> Outcome<Accel> {
+        match self.settings.accel {
+            AccelArg::Tcg => Ok(Accel { kind: AccelKind::Tcg, reason: None }),
+            AccelArg::Auto => Ok(self.prober.probe(machine).await?),
+            AccelArg::Kvm => match self.prober.probe(machine).await? {
+                Accel { kind: AccelKind::Kvm, .. } => {
+                    Ok(Accel { kind: AccelKind::Kvm, reason: None })
+                }
+                Accel { reason, .. } => {
+                    let why = reason.unwrap_or_default();
+                    Err(Trouble::rack(format!("--accel kvm cannot be had: {why}")))
+                }
+            },
+        }
+    }
+}
+
+impl Drop for QemuRack {
+    fn drop(&mut self) {
+        if let Some(keeper) = self.keeper.take() {
+            keeper.done();
+        }
+    }
+}
+
+/// Short, for socket paths; unique on this host among runs that live.
+pub(crate) fn run_id() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let nanos = now.map_or(0, |since| since.subsec_nanos());
+    format!("{:x}-{:x}", std::process::id(), nanos)
+}
+
+#[async_trait]
+impl Rack for QemuRack {
+    async fn lease(&self, lease: &Lease) -> Outcome<Leased> {
+        let (board, image) = (&lease.board, &lease.image.image);
+        let on = board.qemu.as_ref();
+        let found = on.and_then(|on| self.catalogue.machine(&on.machine)).cloned();
+        let machine = found.ok_or_else(|| {
+            Trouble::rack(format!("board `{}` has no emulated machine", board.name))
+        })?;
+        let qemuboot = read_qemuboot(image)?;
+        let machine = qemuboot.as_ref().map_or(machine.clone(), |boot| boot.apply(&machine));
+        let accel = self.accelerator(&machine).await?;
+        let emulator = Emulator::find(machine.emulator(accel.kind))?;
+        let corner = self.corner()?;
+
+        let marks = board.stages.overridden_by(&image.stages);
+        let options = CaptureOptions::default();
+        let masker = lease.masker.clone();
+        let capture = Capture::open(&lease.dir, self.clock, &marks, masker, options)?;
+        let disk = disk::serve(lease, &corner, self.settings.write_log).await?;
+        let ssh_port = SshPort::default();
+        let spec = LaunchSpec {
+            name: format!("hil-{}", board.name),
+            accel: accel.kind,
+            memory_mib: memory(board, image, &machine),
+            boot: boot_with(&lease.image, qemuboot.as_ref(), &corner)?,
+            disks: disk.iter().map(|disk| disk.socket().to_path_buf()).collect(),
+            console: corner.socket("console")?,
+            qmp: corner.socket("qmp")?,
+            forwards: if uses_ssh(board, image) { ssh_ports(image) } else { Vec::new() },
+            extra: Vec::new(),
+        };
+        let slowness = machine.slowness(accel.kind);
+        let medium = disk.as_ref().map_or("no disk".into(), disk::Served::medium);
+        let power = QemuPower::new(
+            emulator,
+            machine,
+            spec,
+            corner,
+            capture.clone(),
+            disk,
+            ssh_port.clone(),
+        );
+        let parts = Parts {
+            board: board.clone(),
+            image: image.clone(),
+            reach_by: Vec::new(),
+            power: Box::new(power),
+            console: capture.clone(),
+            login: login(&capture, image),
+            ssh: if uses_ssh(board, image) { ssh(image, ssh_port) } else { None },
+            slowness,
+        };
+        Ok(Leased { parts, console: capture, notes: accel.reason.into_iter().collect(), medium })
+    }
+}
+
+fn uses_ssh(board: &Board, image: &Image) -> bool {
+    board.network.works && image.ssh.is_some()
+}
+
+fn ssh_ports(image: &Image) -> Vec<u16> {
+    image.ssh.iter().map(|ssh| ssh.port).collect()
+}
+
+fn login(capture: &Arc<Capture>, image: &Image) -> Option<Box<dyn Shell>> {
+    let login = image.login.clone()?;
+    Some(Box::new(ConsoleShell::new(capture.clone(), login)))
+}
+
+fn ssh(image: &Image, port: SshPort) -> Option<Box<dyn Shell>> {
+    let ssh = image.ssh.as_ref()?;
+    let target = SshTarget {
+        host: "127.0.0.1".into(),
+        port: Box::new(move || port.get()),
+        user: ssh.user.clone(),
+        key: ssh.key.as_ref().map(|key| image.path(key)),
+        password: ssh.password.clone(),
+    };
+    Some(Box::new(SshShell::new(target)))
+}
+
+/// The larger of what board and image ask for; nothing where the machine cannot be changed.
+fn memory(board: &Board, image: &Image, machine: &Machine) -> Option<u32> {
+    if machine.fixed_memory {
+        return None;
+    }
+    let of_board = board.qemu.as_ref().and_then(|on| on.memory_mib);
+    of_board.into_iter().chain(image.memory_mib).max()
+}
+
+fn read_qemuboot(image: &Image) -> Outcome<Option<QemuBoot>> {
+    let Boot::Qemuboot(artefact) = &image.boot else { return Ok(None) };
+    let path = image.path(&artefact.file);
+    let text = fs::read_to_string(&path)
+        .map_err(|error| Trouble::rack(format!("failed to read {}: {error}", path.display())))?;
+    QemuBoot::parse(&text, &path).map(Some).map_err(Trouble::rack)
+}
+
+fn boot_with(
+    prepared: &Prepared,
+    qemuboot: Option<&QemuBoot>,
+    corner: &RunDir,
+) -> Outcome<BootWith> {
+    let image = &prepared.image;
+    let path = |file: &PathBuf| absolute(&image.path(file));
+    Ok(match &image.boot {
+        Boot::Builtin(_) => BootWith::Builtin,
+        Boot::Firmware(artefact) => BootWith::Firmware(path(&artefact.file)?),
+        Boot::Kernel(kernel) => BootWith::Kernel {
+            kernel: path(&kernel.file)?,
+            initrd: kernel.initrd.as_ref().map(path).transpose()?,
+            dtb: kernel.dtb.as_ref().map(path).transpose()?,
+            cmdline: kernel.cmdline.clone(),
+        },
+        Boot::Uefi(uefi) => {
+            // The guest writes its variables: every rig has a copy.
+            let vars = corner.file("vars.fd");
+            fs::copy(path(&uefi.vars.file)?, &vars).map_err(|error| {
+                Trouble::rack(format!("failed to copy the UEFI variables: {error}"))
+            })?;
+            BootWith::Uefi { code: path(&uefi.code.file)?, vars }
+        }
+        Boot::Qemuboot(artefact) => {
+            let wic = image.disk.as_ref().is_some_and(|disk| {
+                disk.file.to_string_lossy().contains(".wic")
+            });
+            match qemuboot {
+                Some(boot) => boot.boot(&absolute(&image.dir)?, wic),
+                None => {
+                    let file = artefact.file.display();
+                    return Err(Trouble::rack(format!("failed to read {file}")));
+                }
+            }
+        }
+    })
+}
+
+/// QEMU does not run in our folder's name space for ever: name files from the root.
+fn absolute(path: &Path) -> Outcome<PathBuf> {
+    std::path::absolute(path)
+        .map_err(|error| Trouble::rack(format!("failed to find {}: {error}", path.display())))
+}

@@ -1,0 +1,233 @@
+//! `hil run` and `hil plan`: from the words of the command line to a plan, and through it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{IsTerminal, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hil_core::board::Board;
+use hil_core::event::{Clock, Sink};
+use hil_core::mask::Masker;
+use hil_core::plan::{BoardPlan, Selection, plan_board};
+use hil_core::verdict::exit;
+use hil_qemu::catalogue::Catalogue;
+use hil_report::rebuild::report_of;
+use hil_report::{EventsFile, Live, Merged, RebuildError, Report, write_reports};
+use hil_run::interrupt;
+use hil_run::runner::{BoardRun, Run};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::args::{PlanArgs, RunArgs, SelectArgs};
+use crate::catalogue;
+use crate::failure::Failure;
+use crate::images::{self, Images};
+use crate::outdir::OutDir;
+use crate::rack::{QemuRack, Settings};
+use crate::select::Selected;
+use crate::show::put;
+use crate::signals;
+
+/// All that is settled before anything is touched.
+struct Resolved {
+    catalogue: Catalogue,
+    boards: Vec<Arc<Board>>,
+    images: Images,
+    plans: Vec<BoardPlan>,
+    masker: Masker,
+}
+
+fn resolve(args: &SelectArgs, shown: &dyn Sink) -> Result<Resolved, Failure> {
+    let selected = Selected::new(args)?;
+    let catalogue = catalogue::load(args.board_dir.as_deref())?;
+    let mut boards: Vec<Arc<Board>> = Vec::new();
+    for name in &args.boards {
+        let board = catalogue::board(&catalogue, name)?;
+        if !boards.iter().any(|known| known.name == board.name) {
+            boards.push(board);
+        }
+    }
+    if let Some(physical) = boards.iter().find(|board| !board.is_emulated()) {
+        let why = "is a physical board, and this hil drives emulated ones only";
+        return Err(Failure::usage(format!("`{}` {why}", physical.name)));
+    }
+    let images = images::prepare_all(&boards, &args.images, shown)?;
+    let masker = images::masker(&images)?;
+    let selection = Selection {
+        suites: &selected.suites,
+        wanted: &|id| selected.wants(id),
+        required: &|id| selected.requires(id),
+        expected: &|full| selected.expects(full),
+        repeat: args.repeat,
+        seed: args.seed,
+    };
+    let plan = |board: &Arc<Board>| {
+        let of_board: Vec<_> =
+            images[&board.name].iter().map(|p| (&*p.image, p.digest.clone())).collect();
+        plan_board(board, &of_board, &selection)
+    };
+    let plans: Vec<BoardPlan> = boards.iter().map(plan).collect();
+    Ok(Resolved { catalogue, boards, images, plans, masker })
+}
+
+pub(crate) fn plan(args: &PlanArgs) -> Result<u8, Failure> {
+    let live = Live::stderr();
+    let resolved = resolve(&args.select, &live)?;
+    drop(live);
+    if args.json {
+        put(&(serde_json::to_string_pretty(&resolved.plans).unwrap_or_default() + "\n"));
+    } else {
+        put(&plan_text(&resolved.plans));
+    }
+    Ok(code_of_plans(&resolved.plans).unwrap_or(exit::OK))
+}
+
+fn plan_text(plans: &[BoardPlan]) -> String {
+    let mut text = String::new();
+    for plan in plans {
+        let _ = writeln!(text, "{} (seed {})", plan.board, plan.seed);
+        for session in &plan.sessions {
+            let digest = &session.digest[..12.min(session.digest.len())];
+            let _ = writeln!(text, "  {} {digest}", session.image);
+            for case in &session.cases {
+                let expected = case.expected.as_ref().map(|why| format!("  expected to fail: {why}"));
+                let _ = writeln!(text, "    {}{}", case.id, expected.unwrap_or_default());
+            }
+        }
+        for skip in &plan.skips {
+            let _ = writeln!(text, "  skip {}: {}", skip.id, skip.reason);
+        }
+    }
+    text
+}
+
+/// A plan without a single case, run or skipped, is a selection gone wrong.
+fn code_of_plans(plans: &[BoardPlan]) -> Option<u8> {
+    let some = plans.iter().any(|plan| plan.cases() + plan.skips.len() > 0);
+    if some { None } else { Some(exit::NOTHING_SELECTED) }
+}
+
+pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
+    let clock = Clock::new();
+    let live = Arc::new(Live::stderr());
+    let resolved = resolve(&args.select, &*live)?;
+    if let Some(code) = code_of_plans(&resolved.plans) {
+        return Err(Failure { code, message: "the selection holds no case; see `hil suites`".into() });
+    }
+    let out = OutDir::claim(&args.out)?;
+    let mut files = Vec::new();
+    let mut boards = Vec::new();
+    for (board, plan) in resolved.boards.iter().zip(resolved.plans) {
+        let dir = out.board(&board.name)?;
+        let events = EventsFile::create(&dir, resolved.masker.clone())
+            .map_err(|error| Failure::host(format!("failed to write {}: {error}", dir.display())))?;
+        let events = Arc::new(events);
+        files.push(events.clone());
+        let known = resolved.images.get(&board.name).cloned().unwrap_or_default();
+        boards.push(BoardRun {
+            board: board.clone(),
+            plan,
+            images: known.into_iter().map(|p| (p.digest.clone(), p)).collect::<BTreeMap<_, _>>(),
+            dir,
+            sinks: vec![events, live.clone()],
+            masker: resolved.masker.clone(),
+        });
+    }
+    let jobs = args.jobs.unwrap_or_else(|| cores().min(boards.len()));
+    let dirs: Vec<PathBuf> = boards.iter().map(|board| board.dir.clone()).collect();
+    drive(args, resolved.catalogue, boards, jobs, clock)?;
+    drop(live);
+    for (file, dir) in files.iter().zip(&dirs) {
+        if let Some(fault) = file.fault() {
+            let what = format!("failed to write the events in {}", dir.display());
+            return Err(Failure::host(format!("{what}: {fault}")));
+        }
+    }
+    finish(&args.out, &dirs)
+}
+
+fn drive(
+    args: &RunArgs,
+    catalogue: Catalogue,
+    boards: Vec<BoardRun>,
+    jobs: usize,
+    clock: Clock,
+) -> Result<(), Failure> {
+    let settings = Settings { accel: args.accel, write_log: args.write_log };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .build()
+        .map_err(|error| Failure::host(format!("failed to start the runtime: {error}")))?;
+    let run = |rack| Run {
+        rack,
+        suites: hil_suites::SUITES,
+        boards,
+        jobs,
+        keep: args.keep,
+        kept: Arc::new(say_kept),
+        clock,
+        started: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
+        host: host(),
+    };
+    let rack = Arc::new(QemuRack::new(catalogue, settings, clock)?);
+    let (interrupter, interrupt) = interrupt::pair();
+    runtime.block_on(async {
+        tokio::spawn(signals::listen(interrupter));
+        run(rack.clone()).go(interrupt).await;
+    });
+    // The keeper is dismissed only when every emulator is gone.
+    drop(runtime);
+    Ok(())
+}
+
+fn say_kept(board: &str, how: &[String]) {
+    let mut err = std::io::stderr();
+    let _ = writeln!(err, "\n{board} failed and is kept alive. Ctrl-C ends it.");
+    for line in how {
+        let _ = writeln!(err, "  {line}");
+    }
+}
+
+/// Writes the reports, shows the table, and says how it ended.
+fn finish(out: &Path, dirs: &[PathBuf]) -> Result<u8, Failure> {
+    let failed = |error: RebuildError| Failure::host(format!("failed to {error}"));
+    let mut boards = Vec::new();
+    for dir in dirs {
+        boards.push((dir.clone(), report_of(dir).map_err(failed)?));
+    }
+    write_reports(out, &boards).map_err(failed)?;
+    let reports: Vec<Report> = boards.into_iter().map(|(_, report)| report).collect();
+    put(&format!("\n{}", hil_report::table(&reports, std::io::stdout().is_terminal())));
+    put(&format!("\n{}\n", out.join("junit.xml").display()));
+    in_github(&reports);
+    Ok(Merged::new(&reports).exit_code())
+}
+
+/// In GitHub Actions: a step summary, and annotations on stdout.
+fn in_github(reports: &[Report]) {
+    if std::env::var_os("GITHUB_ACTIONS").is_none() {
+        return;
+    }
+    put(&hil_report::annotations(reports));
+    if let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY") {
+        let file = fs::OpenOptions::new().append(true).create(true).open(path);
+        let text = hil_report::github_summary(reports);
+        let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+        if let Err(error) = written {
+            let _ = writeln!(std::io::stderr(), "hil: the step summary was not written: {error}");
+        }
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn host() -> String {
+    let name = rustix::system::uname();
+    let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
+    format!("{} ({} {})", text(name.nodename()), text(name.sysname()), text(name.release()))
+}

@@ -1,0 +1,84 @@
+//! The commands that only show something: boards, suites, reports, completions.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write};
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+use hil_qemu::catalogue::Catalogue;
+use hil_report::Merged;
+
+use crate::args::{Args, BoardsArgs, ReportArgs};
+use crate::catalogue;
+use crate::failure::Failure;
+
+/// Writes to stdout; a reader who has gone (`| head`) is no error.
+pub(crate) fn put(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+pub(crate) fn boards(args: &BoardsArgs) -> Result<u8, Failure> {
+    let catalogue = catalogue::load(args.board_dir.as_deref())?;
+    if let Some(name) = &args.explain {
+        return explain(&catalogue, name);
+    }
+    let width = catalogue.boards().map(|board| board.name.len()).max().unwrap_or(0).max(5);
+    let mut text = format!("{:width$}  {:7}  about\n", "board", "arch");
+    for board in catalogue.boards() {
+        let _ = writeln!(text, "{:width$}  {:7}  {}", board.name, board.arch.name(), board.title);
+    }
+    put(&text);
+    Ok(0)
+}
+
+fn explain(catalogue: &Catalogue, name: &str) -> Result<u8, Failure> {
+    let board = catalogue::board(catalogue, name)?;
+    let mut text = format!("{} - {}\n", board.name, board.title);
+    if let Some(about) = &board.about {
+        let _ = writeln!(text, "\n{}", about.trim());
+    }
+    let needs: Vec<String> = board.offers().iter().map(ToString::to_string).collect();
+    let _ = writeln!(text, "\noffers cases: {}", needs.join(", "));
+    if let Some(machine) = board.qemu.as_ref().and_then(|on| catalogue.machine(&on.machine)) {
+        let _ = writeln!(text, "machine: {} - {}", machine.name, machine.title);
+    }
+    if let Some((file, source)) = catalogue.board_source(name) {
+        let _ = writeln!(text, "\n# {}\n{}", file.display(), source.trim_end());
+    }
+    put(&text);
+    Ok(0)
+}
+
+pub(crate) fn suites() -> Result<u8, Failure> {
+    let mut text = String::new();
+    for suite in hil_suites::SUITES {
+        let _ = writeln!(text, "{} - {}", suite.name, suite.about);
+        for case in suite.cases {
+            let needs: Vec<String> = case.needs.iter().map(ToString::to_string).collect();
+            let needs = match needs.is_empty() {
+                true => String::new(),
+                false => format!(" [needs {}]", needs.join(", ")),
+            };
+            let _ = writeln!(text, "  {}/{}: {}{needs}", suite.name, case.name, case.about);
+        }
+    }
+    put(&text);
+    Ok(0)
+}
+
+pub(crate) fn report(args: &ReportArgs) -> Result<u8, Failure> {
+    let rebuilt = hil_report::rebuild(&args.dir)
+        .map_err(|error| Failure::usage(format!("failed to {error}")))?;
+    put(&hil_report::table(&rebuilt.reports, std::io::stdout().is_terminal()));
+    for file in &rebuilt.written {
+        put(&format!("{}\n", file.display()));
+    }
+    Ok(Merged::new(&rebuilt.reports).exit_code())
+}
+
+pub(crate) fn completions(shell: Shell) -> Result<u8, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "hil", &mut script);
+    put(&String::from_utf8_lossy(&script));
+    Ok(0)
+}

@@ -45,7 +45,8 @@ pub async fn qemu_facts(arch: Arch, prober: &Prober, run: &RunDir) -> Result<Qem
         console: run.socket("facts-console")?,
         qmp: run.socket("facts-qmp")?,
         forwards: Vec::new(),
-        extra: vec!["-S".into()],
+        extra: Vec::new(),
+        paused: true,
         patience: PATIENCE,
     };
     let Started { qemu, .. } = Qemu::start(&emulator, &nothing(arch), &spec, run).await?;

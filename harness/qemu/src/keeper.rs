@@ -206,7 +206,6 @@ fn has_mark(process: &Path, mark: &[u8]) -> bool {
 }
 
 fn wait_readable(fd: &impl std::os::fd::AsFd, most: Duration) -> bool {
-    let most =
-        Timespec { tv_sec: most.as_secs().cast_signed(), tv_nsec: most.subsec_nanos().into() };
-    poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&most)).is_ok_and(|ready| ready > 0)
+    let most = Timespec::try_from(most).ok();
+    poll(&mut [PollFd::new(fd, PollFlags::IN)], most.as_ref()).is_ok_and(|ready| ready > 0)
 }

@@ -26,6 +26,8 @@ pub struct LaunchSpec {
     pub forwards: Vec<u16>,
     /// More arguments, last on the line.
     pub extra: Vec<OsString>,
+    /// Do not let the guest run; QMP's `cont` does.
+    pub paused: bool,
     /// How long QEMU may take to open console and monitor.
     pub patience: Duration,
 }
@@ -136,6 +138,8 @@ fn channels(line: &mut Line, machine: &Machine, spec: &LaunchSpec) {
     line.arg("-serial", "chardev:console");
     line.path("-chardev", "socket,id=qmp,server=off,path=", &spec.qmp, "");
     line.arg("-mon", "chardev=qmp,mode=control");
+    // The guest runs when everything that watches it does: see `Qemu::start`.
+    line.flag("-S");
 }
 
 fn boot(line: &mut Line, boot: &BootWith) {

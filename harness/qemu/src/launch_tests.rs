@@ -18,6 +18,7 @@ fn spec(boot: BootWith) -> LaunchSpec {
         qmp: "/r/qmp".into(),
         forwards: vec![22],
         extra: Vec::new(),
+        paused: false,
         patience: PATIENCE,
     }
 }
@@ -54,6 +55,7 @@ fn the_aarch64_machine_with_u_boot() {
 -serial chardev:console
 -chardev socket,id=qmp,server=off,path=/r/qmp
 -mon chardev=qmp,mode=control
+-S
 -bios /i/u-boot.bin
 -blockdev driver=nbd,node-name=disk0,server.type=unix,server.path=/r/disk0,discard=unmap,detect-zeroes=off,cache.no-flush=off
 -device virtio-blk-pci,drive=disk0,write-cache=on,request-merging=off,num-queues=1,werror=stop,rerror=stop,bootindex=0

@@ -52,9 +52,7 @@ pub struct Started {
 }
 
 impl Qemu {
-    /// Starts a machine and waits until its console and its monitor are connected.
-    ///
-    /// The guest runs from the start; what it prints meanwhile waits in the console's socket.
+    /// Starts a machine, connects its console and its monitor, and lets the guest run.
     pub async fn start(
         emulator: &Emulator,
         machine: &Machine,
@@ -75,6 +73,10 @@ impl Qemu {
         let qmp = starting.greeted(monitor).await?;
         let mut qemu = Qemu::watched(starting, qmp, spec.accel);
         qemu.find_forwards(&spec.forwards).await?;
+        if !spec.paused {
+            // A guest that ends in its first milliseconds has been watched from the first.
+            qemu.qmp.execute("cont", json!({}), ANSWER).await?;
+        }
         Ok(Started { qemu, console })
     }
 

@@ -52,11 +52,13 @@ struct Shared {
     dead: watch::Sender<Option<String>>,
 }
 
+/// What was returned, or class and description of a refusal.
+type Answer = Result<Value, (String, String)>;
+
 #[derive(Debug, Default)]
 struct Waiting {
     next_id: u64,
-    /// `Err` holds class and description of a refusal.
-    answers: HashMap<u64, oneshot::Sender<Result<Value, (String, String)>>>,
+    answers: HashMap<u64, oneshot::Sender<Answer>>,
 }
 
 impl Qmp {
@@ -133,7 +135,7 @@ impl Drop for Inner {
 }
 
 impl Shared {
-    fn expect_answer(&self) -> Result<(u64, Answer), QmpError> {
+    fn expect_answer(&self) -> Result<(u64, oneshot::Receiver<Answer>), QmpError> {
         let mut waiting = self.waiting();
         // Asked under the lock that `die` takes, so no answer is awaited from the dead.
         if let Some(why) = self.dead.borrow().clone() {
@@ -188,8 +190,6 @@ impl Shared {
         }
     }
 }
-
-type Answer = oneshot::Receiver<Result<Value, (String, String)>>;
 
 /// Takes a question off the list when nobody waits for its answer any more.
 struct Forget<'s> {

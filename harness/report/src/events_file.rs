@@ -24,20 +24,22 @@ pub struct EventsFile {
 }
 
 struct State {
-    file: File,
+    file: Box<dyn Write + Send>,
     fault: Option<String>,
 }
 
 impl EventsFile {
     /// Begins `events.jsonl` in a board's directory, which must exist. What an earlier run left
-    /// there is replaced.
+    /// there is replaced. The error finishes the sentence "failed to …".
     pub fn create(dir: &Path, masker: Masker) -> io::Result<EventsFile> {
         let path = dir.join(FILE_NAME);
-        let file = File::create(&path)?;
-        Ok(EventsFile::to(file, path, masker))
+        let file = File::create(&path).map_err(|error| {
+            io::Error::new(error.kind(), format!("create {}: {error}", path.display()))
+        })?;
+        Ok(EventsFile::to(Box::new(file), path, masker))
     }
 
-    fn to(file: File, path: PathBuf, masker: Masker) -> EventsFile {
+    fn to(file: Box<dyn Write + Send>, path: PathBuf, masker: Masker) -> EventsFile {
         EventsFile { path, masker, state: Mutex::new(State { file, fault: None }) }
     }
 
@@ -54,7 +56,7 @@ impl EventsFile {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn append(&self, file: &mut File, event: &Event) -> Result<(), String> {
+    fn append(&self, file: &mut dyn Write, event: &Event) -> Result<(), String> {
         let said =
             |error: &dyn std::fmt::Display| format!("write {}: {error}", self.path.display());
         let mut line = serde_json::to_vec(event).map_err(|error| said(&error))?;
@@ -70,7 +72,7 @@ impl Sink for EventsFile {
         // After the first fault nothing more is written: a line after a torn one would make the
         // whole file unreadable, while a torn end can be told.
         if state.fault.is_none() {
-            state.fault = self.append(&mut state.file, &event).err();
+            state.fault = self.append(&mut *state.file, &event).err();
         }
     }
 }
@@ -79,16 +81,46 @@ impl Sink for EventsFile {
 mod tests {
     use super::*;
     use hil_core::event::What;
+    use std::sync::Arc;
+
+    /// A disk that takes `room` bytes, and the next write only after a refusal.
+    struct Full {
+        room: usize,
+        taken: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.room == 0 {
+                self.room = usize::MAX;
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let fits = bytes.len().min(self.room);
+            self.room -= fits;
+            self.taken.lock().unwrap().extend_from_slice(&bytes[..fits]);
+            Ok(fits)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
 
     #[test]
-    fn a_full_disk_is_kept_as_a_fault_and_told() {
-        let full = File::options().write(true).open("/dev/full").unwrap();
-        let file = EventsFile::to(full, "o/events.jsonl".into(), Masker::default());
+    fn a_full_disk_is_told_and_nothing_follows_the_torn_line() {
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let full = Full { room: 50, taken: Arc::clone(&taken) };
+        let file = EventsFile::to(Box::new(full), "o/events.jsonl".into(), Masker::default());
+        let event = |t| file.event("b", &Event { t, what: What::PowerOn });
+        event(0.0);
         assert_eq!(file.fault(), None);
-        file.event("b", &Event { t: 0.0, what: What::PowerOn });
-        let fault = file.fault().unwrap();
-        assert!(fault.starts_with("write o/events.jsonl: No space left"), "{fault}");
-        file.event("b", &Event { t: 1.0, what: What::PowerOff });
-        assert_eq!(file.fault().unwrap(), fault);
+        event(1.0);
+        assert_eq!(file.fault().unwrap(), "write o/events.jsonl: no storage space");
+        event(2.0);
+        event(3.0);
+        assert_eq!(file.fault().unwrap(), "write o/events.jsonl: no storage space");
+        let taken = String::from_utf8(taken.lock().unwrap().clone()).unwrap();
+        let line = "{\"t\":0.0,\"what\":\"power-on\"}\n";
+        assert_eq!(taken, format!("{line}{}", &line.replace("0.0", "1.0")[..50 - line.len()]));
     }
 }

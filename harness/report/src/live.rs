@@ -206,7 +206,7 @@ fn start_redrawing(shared: &Arc<Shared>) -> Option<JoinHandle<()>> {
         while !state.ended {
             let waited = shared.over.wait_timeout(state, REDRAW);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if !state.ended && state.drawn > 0 {
+            if state.drawn > 0 {
                 state.draw(&[]);
             }
         }

@@ -1,7 +1,7 @@
 //! The live view, drawn into memory.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use hil_core::event::{Doing, Sink};
@@ -13,11 +13,12 @@ use crate::hostile;
 use crate::sample::{Run, whole};
 
 #[derive(Clone, Default)]
-struct Screen(Arc<Mutex<Vec<u8>>>);
+struct Screen(Arc<Mutex<Vec<u8>>>, Arc<Condvar>);
 
 impl Write for Screen {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
+        self.1.notify_all();
         Ok(bytes.len())
     }
 
@@ -150,10 +151,25 @@ fn a_terminal_has_one_line_a_board_below_what_is_done_and_is_left_clean() {
 }
 
 #[test]
+fn the_clock_in_the_line_goes_on_while_nothing_happens() {
+    let (live, screen) = live(REDRAWN, Duration::MAX);
+    live.event("b", &whole("b").events[0]);
+    let drawn = screen.text().len();
+    let patience = Duration::from_secs(60);
+    let still = |text: &mut Vec<u8>| text.len() <= drawn;
+    let held = screen.0.lock().unwrap();
+    let (held, waited) = screen.1.wait_timeout_while(held, patience, still).unwrap();
+    assert!(!waited.timed_out());
+    drop((held, live));
+}
+
+#[test]
 fn more_boards_than_rows_are_counted() {
     let screen = Screen::default();
     let out = Box::new(screen.clone());
     let live = Live::to(out, REDRAWN, Masker::default(), || (80, 5), Duration::MAX);
+    live.doing(&Doing { board: "board-0".into(), what: "x".into(), of: None });
+    assert!(screen.text().contains("board-0"), "the first progress shows at once");
     for n in 0..9 {
         live.doing(&Doing { board: format!("board-{n}"), what: "x".into(), of: None });
     }

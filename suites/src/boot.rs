@@ -171,6 +171,8 @@ async fn clock_sane(rig: &mut Rig) -> Outcome {
 }
 
 async fn ssh_login(rig: &mut Rig) -> Outcome {
+    let shell = rig.shell().map_or("no shell", |shell| shell.name());
+    check!(shell == "ssh", "commands run over {shell}, not over SSH");
     let output = rig.run("echo out; echo err >&2; exit 7").await?;
     check!(output.status == 7, "exit 7 arrived as {}", output.status);
     check!(output.stdout == b"out\n", "stdout arrived as {:?}", output.text());

@@ -17,28 +17,38 @@ use crate::paths;
 /// The prepared images of each board, smallest first.
 pub(crate) type Images = BTreeMap<String, Vec<Arc<Prepared>>>;
 
-/// Loads, checks and prepares every image; `shown` is told how far it is.
-pub(crate) fn prepare_all(
+/// The manifests for each board, smallest image first; builds the demo images where none is given.
+pub(crate) fn manifests(
     boards: &[Arc<Board>],
     given: &[PathBuf],
-    shown: &dyn Sink,
-) -> Result<Images, Failure> {
-    let cache = Cache::new(paths::cache()?)?;
-    let mut known: BTreeMap<PathBuf, Arc<Prepared>> = BTreeMap::new();
-    let mut images = Images::new();
-    for board in boards {
+) -> Result<BTreeMap<String, Vec<PathBuf>>, Failure> {
+    let of_board = |board: &Arc<Board>| {
         let files = match given.is_empty() {
             true => demo::images(board.arch)?,
             false => fitting(board, given)?,
         };
+        Ok((board.name.clone(), files))
+    };
+    boards.iter().map(of_board).collect()
+}
+
+/// Loads, checks and prepares every image, once each; `shown` is told how far it is.
+pub(crate) fn prepare_all(
+    manifests: &BTreeMap<String, Vec<PathBuf>>,
+    shown: &dyn Sink,
+) -> Result<Images, Failure> {
+    let cache = Cache::new(paths::cache()?)?;
+    let mut known: BTreeMap<&Path, Arc<Prepared>> = BTreeMap::new();
+    let mut images = Images::new();
+    for (board, files) in manifests {
         let mut list = Vec::new();
         for file in files {
-            if !known.contains_key(&file) {
-                known.insert(file.clone(), Arc::new(prepare_one(&file, &cache, board, shown)?));
+            if !known.contains_key(file.as_path()) {
+                known.insert(file, Arc::new(prepare_one(file, &cache, board, shown)?));
             }
-            list.extend(known.get(&file).cloned());
+            list.extend(known.get(file.as_path()).cloned());
         }
-        images.insert(board.name.clone(), list);
+        images.insert(board.clone(), list);
     }
     Ok(images)
 }
@@ -46,12 +56,12 @@ pub(crate) fn prepare_all(
 fn prepare_one(
     file: &Path,
     cache: &Cache,
-    board: &Board,
+    board: &str,
     shown: &dyn Sink,
 ) -> Result<Prepared, Failure> {
     let report = |what: &str, done: u64, total: u64| {
         let what = what.to_string();
-        shown.doing(&Doing { board: board.name.clone(), what, of: Some((done, total)) });
+        shown.doing(&Doing { board: board.to_string(), what, of: Some((done, total)) });
     };
     Ok(prepare::prepare(prepare::load(file)?, cache, &report)?)
 }

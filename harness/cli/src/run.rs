@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hil_core::board::Board;
-use hil_core::event::{Clock, Sink};
+use hil_core::event::Clock;
 use hil_core::mask::Masker;
 use hil_core::plan::{BoardPlan, Selection, plan_board};
 use hil_core::verdict::exit;
@@ -39,7 +39,7 @@ struct Resolved {
     masker: Masker,
 }
 
-fn resolve(args: &SelectArgs, shown: &dyn Sink) -> Result<Resolved, Failure> {
+fn resolve(args: &SelectArgs) -> Result<Resolved, Failure> {
     let selected = Selected::new(args)?;
     let catalogue = catalogue::load(args.board_dir.as_deref())?;
     let mut boards: Vec<Arc<Board>> = Vec::new();
@@ -53,7 +53,9 @@ fn resolve(args: &SelectArgs, shown: &dyn Sink) -> Result<Resolved, Failure> {
         let why = "is a physical board, and this hil drives emulated ones only";
         return Err(Failure::usage(format!("`{}` {why}", physical.name)));
     }
-    let images = images::prepare_all(&boards, &args.images, shown)?;
+    let manifests = images::manifests(&boards, &args.images)?;
+    // A view of its own: which secrets there are is known only when the manifests are read.
+    let images = images::prepare_all(&manifests, &Live::stderr(Masker::default()))?;
     let masker = images::masker(&images)?;
     let selection = Selection {
         suites: &selected.suites,
@@ -73,9 +75,7 @@ fn resolve(args: &SelectArgs, shown: &dyn Sink) -> Result<Resolved, Failure> {
 }
 
 pub(crate) fn plan(args: &PlanArgs) -> Result<u8, Failure> {
-    let live = Live::stderr();
-    let resolved = resolve(&args.select, &live)?;
-    drop(live);
+    let resolved = resolve(&args.select)?;
     if args.json {
         put(&(serde_json::to_string_pretty(&resolved.plans).unwrap_or_default() + "\n"));
     } else {
@@ -110,13 +110,13 @@ fn code_of_plans(plans: &[BoardPlan]) -> Option<u8> {
 }
 
 pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
-    let clock = Clock::new();
-    let live = Arc::new(Live::stderr());
-    let resolved = resolve(&args.select, &*live)?;
+    let (clock, started) = (Clock::new(), OffsetDateTime::now_utc());
+    let resolved = resolve(&args.select)?;
     if let Some(code) = code_of_plans(&resolved.plans) {
         return Err(Failure { code, message: "the selection holds no case; see `hil suites`".into() });
     }
     let out = OutDir::claim(&args.out)?;
+    let live = Arc::new(Live::stderr(resolved.masker.clone()));
     let mut files = Vec::new();
     let mut boards = Vec::new();
     for (board, plan) in resolved.boards.iter().zip(resolved.plans) {
@@ -137,7 +137,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     }
     let jobs = args.jobs.unwrap_or_else(|| cores().min(boards.len()));
     let dirs: Vec<PathBuf> = boards.iter().map(|board| board.dir.clone()).collect();
-    drive(args, resolved.catalogue, boards, jobs, clock)?;
+    let started = started.format(&Rfc3339).unwrap_or_default();
+    drive(args, resolved.catalogue, boards, jobs, clock, started)?;
     drop(live);
     for (file, dir) in files.iter().zip(&dirs) {
         if let Some(fault) = file.fault() {
@@ -154,6 +155,7 @@ fn drive(
     boards: Vec<BoardRun>,
     jobs: usize,
     clock: Clock,
+    started: String,
 ) -> Result<(), Failure> {
     let settings = Settings { accel: args.accel, write_log: args.write_log };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -169,7 +171,7 @@ fn drive(
         keep: args.keep,
         kept: Arc::new(say_kept),
         clock,
-        started: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
+        started,
         host: host(),
     };
     let rack = Arc::new(QemuRack::new(catalogue, settings, clock)?);

@@ -2,6 +2,7 @@
 
 mod disk;
 mod power;
+mod ssh;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
-use hil_console::{Capture, CaptureOptions, ConsoleShell, SshShell, SshTarget};
+use hil_console::{Capture, CaptureOptions, ConsoleShell};
 use hil_core::board::Board;
 use hil_core::event::Clock;
 use hil_core::image::{Boot, Image};
@@ -27,7 +28,8 @@ use hil_run::rack::{Lease, Leased, Rack};
 
 use crate::args::AccelArg;
 use crate::failure::Failure;
-use power::{QemuPower, SshPort};
+use power::QemuPower;
+use ssh::{Account, PortedSsh, SshPort};
 
 /// What the command line says about emulators.
 #[derive(Clone, Copy, Debug)]
@@ -145,6 +147,8 @@ impl Rack for QemuRack {
             qmp: corner.socket("qmp")?,
             forwards: if uses_ssh(board, image) { ssh_ports(image) } else { Vec::new() },
             extra: Vec::new(),
+            paused: false,
+            patience: hil_qemu::launch::PATIENCE,
         };
         let slowness = machine.slowness(accel.kind);
         let medium = disk.as_ref().map_or("no disk".into(), disk::Served::medium);
@@ -163,7 +167,7 @@ impl Rack for QemuRack {
             reach_by: Vec::new(),
             power: Box::new(power),
             console: capture.clone(),
-            login: login(&capture, image),
+            login: login(&capture, image)?,
             ssh: if uses_ssh(board, image) { ssh(image, ssh_port) } else { None },
             slowness,
         };
@@ -179,21 +183,19 @@ fn ssh_ports(image: &Image) -> Vec<u16> {
     image.ssh.iter().map(|ssh| ssh.port).collect()
 }
 
-fn login(capture: &Arc<Capture>, image: &Image) -> Option<Box<dyn Shell>> {
-    let login = image.login.clone()?;
-    Some(Box::new(ConsoleShell::new(capture.clone(), login)))
+fn login(capture: &Arc<Capture>, image: &Image) -> Outcome<Option<Box<dyn Shell>>> {
+    let Some(login) = image.login.clone() else { return Ok(None) };
+    Ok(Some(Box::new(ConsoleShell::new(capture.clone(), login)?)))
 }
 
 fn ssh(image: &Image, port: SshPort) -> Option<Box<dyn Shell>> {
     let ssh = image.ssh.as_ref()?;
-    let target = SshTarget {
-        host: "127.0.0.1".into(),
-        port: Box::new(move || port.get()),
+    let account = Account {
         user: ssh.user.clone(),
         key: ssh.key.as_ref().map(|key| image.path(key)),
         password: ssh.password.clone(),
     };
-    Some(Box::new(SshShell::new(target)))
+    Some(Box::new(PortedSsh::new(account, port)))
 }
 
 /// The larger of what board and image ask for; nothing where the machine cannot be changed.

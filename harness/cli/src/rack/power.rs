@@ -1,7 +1,6 @@
 //! The power of an emulated board: on starts QEMU, off kills it, a cut loses what was volatile.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,23 +12,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::disk::Served;
+use super::ssh::SshPort;
 
 /// What a dead emulator's console may still hold is taken for this long.
 const LINGER: Duration = Duration::from_millis(500);
-
-/// The host port that leads to the guest's SSH server; another one after each power-on.
-#[derive(Clone, Debug, Default)]
-pub(super) struct SshPort(Arc<AtomicU16>);
-
-impl SshPort {
-    pub(super) fn get(&self) -> Option<u16> {
-        Some(self.0.load(Ordering::Acquire)).filter(|port| *port != 0)
-    }
-
-    fn set(&self, port: Option<u16>) {
-        self.0.store(port.unwrap_or(0), Ordering::Release);
-    }
-}
 
 pub(super) struct QemuPower {
     emulator: Emulator,

@@ -191,9 +191,11 @@ impl Board {
         let gap = " ".repeat(widest.saturating_sub(width(&name)) + 2);
         let at = match &self.case {
             Some(case) => {
-                format!("{}  {}", self.count(self.finished + 1), terminal(&case.to_string(), 60))
+                format!("  {}  {}", self.count(self.finished + 1), terminal(&case.to_string(), 60))
             }
-            None => self.state.clone(),
+            // What it is doing says more than where it is, and 80 columns are few.
+            None if self.doing.is_some() => String::new(),
+            None => format!("  {}", self.state),
         };
         let doing = match &self.doing {
             Some(Doing { what, of: Some(of), .. }) => {
@@ -205,7 +207,7 @@ impl Board {
         let elapsed = seconds(self.since.elapsed().as_secs().min(360_000) as f64);
         let elapsed = elapsed.strip_suffix(".0s").map(|s| format!("{s}s")).unwrap_or(elapsed);
         // The time stands before what may be long, so that clipping never takes it.
-        clip(&format!("{name}{gap}{elapsed:>6}  {at}{doing}"), columns)
+        clip(&format!("{name}{gap}{elapsed:>6}{at}{doing}"), columns)
     }
 }
 

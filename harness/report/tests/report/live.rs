@@ -133,7 +133,7 @@ fn a_terminal_has_one_line_a_board_below_what_is_done_and_is_left_clean() {
     let shown = screen.shown();
     let bottom: Vec<String> = shown[shown.len() - 3..].to_vec();
     assert!(bottom[0].starts_with("qemu-arm     ") && bottom[0].contains("5/7  containers/run"));
-    let meter = "preparing  building image [######......] 50% 130/260 MiB";
+    let meter = "s  building image [######......] 50% 130/260 MiB";
     assert!(bottom[1].ends_with(meter), "{bottom:?}");
     assert_eq!(bottom[2], "");
     let above = &shown[..shown.len() - 3];
@@ -144,7 +144,7 @@ fn a_terminal_has_one_line_a_board_below_what_is_done_and_is_left_clean() {
     drop(live);
     let shown = screen.shown();
     assert_eq!(shown.last().unwrap(), "");
-    assert!(!shown.iter().any(|line| line.contains("preparing")), "{shown:#?}");
+    assert!(!shown.iter().any(|line| line.contains("building")), "{shown:#?}");
     // Every line that switches wrapping off switches it on again.
     let text = screen.text();
     assert_eq!(text.matches("\x1b[?7l").count(), text.matches("\x1b[?7h").count());

@@ -74,7 +74,7 @@ pub(crate) struct SelectArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) expected: Option<PathBuf>,
     /// Run every case this many times
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = rounds)]
     pub(crate) repeat: u32,
     /// Seed of all chance in the run; the same seed gives the same plan (default: 1)
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -164,4 +164,12 @@ pub(crate) enum SchemaKind {
 pub(crate) struct KeeperArgs {
     pub(crate) run: String,
     pub(crate) folders: Vec<PathBuf>,
+}
+
+fn rounds(text: &str) -> Result<u32, String> {
+    let most = 10_000;
+    match text.parse() {
+        Ok(n) if (1..=most).contains(&n) => Ok(n),
+        _ => Err(format!("give a number from 1 to {most}")),
+    }
 }

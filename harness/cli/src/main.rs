@@ -34,7 +34,9 @@ fn main() -> ExitCode {
         Command::Doctor(doctor) => doctor::doctor(&doctor),
         Command::Schema(schema) => schema::print(&schema),
         Command::Completions { shell } => show::completions(shell),
-        Command::Keeper(keeper) => return hil_qemu::keeper::keeper_main(&keeper.run, &keeper.folders),
+        Command::Keeper(keeper) => {
+            return hil_qemu::keeper::keeper_main(&keeper.run, &keeper.folders);
+        }
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{IsTerminal, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use hil_core::mask::Masker;
 use hil_core::plan::{BoardPlan, Selection, plan_board};
 use hil_core::verdict::exit;
 use hil_qemu::catalogue::Catalogue;
-use hil_report::rebuild::report_of;
-use hil_report::{EventsFile, Live, Merged, RebuildError, Report, write_reports};
+use hil_report::live::colour_on_stdout;
+use hil_report::{EventsFile, Live, Merged, Report};
 use hil_run::interrupt;
 use hil_run::runner::{BoardRun, Run};
 use time::OffsetDateTime;
@@ -92,7 +92,8 @@ fn plan_text(plans: &[BoardPlan]) -> String {
             let digest = &session.digest[..12.min(session.digest.len())];
             let _ = writeln!(text, "  {} {digest}", session.image);
             for case in &session.cases {
-                let expected = case.expected.as_ref().map(|why| format!("  expected to fail: {why}"));
+                let expected =
+                    case.expected.as_ref().map(|why| format!("  expected to fail: {why}"));
                 let _ = writeln!(text, "    {}{}", case.id, expected.unwrap_or_default());
             }
         }
@@ -113,7 +114,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let (clock, started) = (Clock::new(), OffsetDateTime::now_utc());
     let resolved = resolve(&args.select)?;
     if let Some(code) = code_of_plans(&resolved.plans) {
-        return Err(Failure { code, message: "the selection holds no case; see `hil suites`".into() });
+        return Err(Failure {
+            code,
+            message: "the selection holds no case; see `hil suites`".into(),
+        });
     }
     let out = OutDir::claim(&args.out)?;
     let live = Arc::new(Live::stderr(resolved.masker.clone()));
@@ -121,8 +125,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let mut boards = Vec::new();
     for (board, plan) in resolved.boards.iter().zip(resolved.plans) {
         let dir = out.board(&board.name)?;
-        let events = EventsFile::create(&dir, resolved.masker.clone())
-            .map_err(|error| Failure::host(format!("failed to write {}: {error}", dir.display())))?;
+        let events = EventsFile::create(&dir, resolved.masker.clone()).map_err(|error| {
+            Failure::host(format!("failed to write {}: {error}", dir.display()))
+        })?;
         let events = Arc::new(events);
         files.push(events.clone());
         let known = resolved.images.get(&board.name).cloned().unwrap_or_default();
@@ -138,7 +143,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let jobs = args.jobs.unwrap_or_else(|| cores().min(boards.len()));
     let dirs: Vec<PathBuf> = boards.iter().map(|board| board.dir.clone()).collect();
     let started = started.format(&Rfc3339).unwrap_or_default();
-    drive(args, resolved.catalogue, boards, jobs, clock, started)?;
+    drive(args, resolved.catalogue, boards, jobs, (clock, started), live.clone())?;
     drop(live);
     for (file, dir) in files.iter().zip(&dirs) {
         if let Some(fault) = file.fault() {
@@ -146,7 +151,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
             return Err(Failure::host(format!("{what}: {fault}")));
         }
     }
-    finish(&args.out, &dirs)
+    finish(&args.out)
 }
 
 fn drive(
@@ -154,8 +159,8 @@ fn drive(
     catalogue: Catalogue,
     boards: Vec<BoardRun>,
     jobs: usize,
-    clock: Clock,
-    started: String,
+    (clock, started): (Clock, String),
+    live: Arc<Live>,
 ) -> Result<(), Failure> {
     let settings = Settings { accel: args.accel, write_log: args.write_log };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -169,7 +174,7 @@ fn drive(
         boards,
         jobs,
         keep: args.keep,
-        kept: Arc::new(say_kept),
+        kept: Arc::new(move |board: &str, how: &[String]| say_kept(&live, board, how)),
         clock,
         started,
         host: host(),
@@ -185,24 +190,19 @@ fn drive(
     Ok(())
 }
 
-fn say_kept(board: &str, how: &[String]) {
-    let mut err = std::io::stderr();
-    let _ = writeln!(err, "\n{board} failed and is kept alive. Ctrl-C ends it.");
+fn say_kept(live: &Live, board: &str, how: &[String]) {
+    live.print(&format!("{board} failed and is kept alive. Ctrl-C ends it."));
     for line in how {
-        let _ = writeln!(err, "  {line}");
+        live.print(&format!("  {line}"));
     }
 }
 
-/// Writes the reports, shows the table, and says how it ended.
-fn finish(out: &Path, dirs: &[PathBuf]) -> Result<u8, Failure> {
-    let failed = |error: RebuildError| Failure::host(format!("failed to {error}"));
-    let mut boards = Vec::new();
-    for dir in dirs {
-        boards.push((dir.clone(), report_of(dir).map_err(failed)?));
-    }
-    write_reports(out, &boards).map_err(failed)?;
-    let reports: Vec<Report> = boards.into_iter().map(|(_, report)| report).collect();
-    put(&format!("\n{}", hil_report::table(&reports, std::io::stdout().is_terminal())));
+/// Makes the reports from the events on disk, shows the table, and says how it ended.
+fn finish(out: &Path) -> Result<u8, Failure> {
+    let rebuilt =
+        hil_report::rebuild(out).map_err(|error| Failure::host(format!("failed to {error}")))?;
+    let reports = rebuilt.reports;
+    put(&format!("\n{}", hil_report::table(&reports, colour_on_stdout())));
     put(&format!("\n{}\n", out.join("junit.xml").display()));
     in_github(&reports);
     Ok(Merged::new(&reports).exit_code())

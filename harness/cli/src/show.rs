@@ -1,7 +1,7 @@
 //! The commands that only show something: boards, suites, reports, completions.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use clap::CommandFactory;
 use clap_complete::Shell;
@@ -69,7 +69,7 @@ pub(crate) fn suites() -> Result<u8, Failure> {
 pub(crate) fn report(args: &ReportArgs) -> Result<u8, Failure> {
     let rebuilt = hil_report::rebuild(&args.dir)
         .map_err(|error| Failure::usage(format!("failed to {error}")))?;
-    put(&hil_report::table(&rebuilt.reports, std::io::stdout().is_terminal()));
+    put(&hil_report::table(&rebuilt.reports, hil_report::live::colour_on_stdout()));
     for file in &rebuilt.written {
         put(&format!("{}\n", file.display()));
     }

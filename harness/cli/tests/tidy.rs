@@ -1,4 +1,5 @@
 //! Keeps the house as ARCHITECTURE.md draws it: the dependency rule, and the size of files.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,15 +21,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("hil-suites", &["hil-core"]),
     (
         "hil-cli",
-        &[
-            "hil-core",
-            "hil-disk",
-            "hil-qemu",
-            "hil-console",
-            "hil-run",
-            "hil-report",
-            "hil-suites",
-        ],
+        &["hil-core", "hil-disk", "hil-qemu", "hil-console", "hil-run", "hil-report", "hil-suites"],
     ),
 ];
 
@@ -80,9 +73,11 @@ fn files_say_what_they_answer_for_and_stay_readable() {
         let shown = file.display();
         assert!(text.starts_with("//! "), "{shown}: the first line says what it answers for");
         assert!(text.lines().count() <= 600, "{shown} is longer than 600 lines");
-        let long = text.lines().position(|line| line.chars().count() > 110);
-        assert!(long.is_none(), "{shown}:{} is too long a line", long.unwrap_or(0) + 1);
         let name = file.file_stem().unwrap().to_string_lossy();
+        // Command lines and other snapshots in tests are as long as they are.
+        let most = if name.ends_with("tests") { 400 } else { 110 };
+        let long = text.lines().position(|line| line.chars().count() > most);
+        assert!(long.is_none(), "{shown}:{} is too long a line", long.unwrap_or(0) + 1);
         assert!(name != "utils" && name != "util", "{shown}: name it by what it does");
     }
 }

@@ -292,11 +292,11 @@ impl Image {
                 }
             }
         }
-        if let Some(slots) = &self.slots {
-            if !slots.names.contains(&slots.first) {
-                let why = format!("`{}` is none of the slots {:?}", slots.first, slots.names);
-                return Err(at("slots.first", why));
-            }
+        if let Some(slots) = &self.slots
+            && !slots.names.contains(&slots.first)
+        {
+            let why = format!("`{}` is none of the slots {:?}", slots.first, slots.names);
+            return Err(at("slots.first", why));
         }
         for inject in &self.inject {
             if inject.file.is_some() == inject.text.is_some() {

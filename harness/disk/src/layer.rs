@@ -35,7 +35,7 @@ impl Layer {
     /// the base's reads as zero there: some machines want an SD card of a power of two.
     pub fn create(dir: impl AsRef<Path>, base: &Base, size: u64) -> Result<Layer, Error> {
         let dir = dir.as_ref().to_owned();
-        if size % SECTOR != 0 || size > LARGEST {
+        if !size.is_multiple_of(SECTOR) || size > LARGEST {
             return Err(Error::Size {
                 size,
                 why: "it must be a multiple of 512, below 8 EiB".into(),

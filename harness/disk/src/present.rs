@@ -80,7 +80,7 @@ impl Sectors {
                 None => {
                     let same = self.same_in_word(at, held);
                     at += same;
-                    if same == 0 || at % 64 != 0 {
+                    if same == 0 || !at.is_multiple_of(64) {
                         break;
                     }
                 }

@@ -93,7 +93,7 @@ impl Session {
     /// Whether the request lies on the disk and on its sectors.
     pub fn check(&self, offset: u64, len: u64) -> Result<(), Refused> {
         let end = offset.checked_add(len).ok_or(Refused::Invalid)?;
-        let whole = offset % SECTOR == 0 && len % SECTOR == 0;
+        let whole = offset.is_multiple_of(SECTOR) && len.is_multiple_of(SECTOR);
         if len > 0 && whole && end <= self.size { Ok(()) } else { Err(Refused::Invalid) }
     }
 

@@ -111,12 +111,12 @@ async fn run_cases(context: &mut Context<'_>, rig: &mut Rig, plan: &SessionPlan)
         if ended.interrupted || (failed && context.keep) {
             return failed;
         }
-        if ended.board_is_suspect {
-            if let Err(trouble) = revive(rig, &mut revivals, &mut context.interrupt).await {
-                let trouble = rig.judge(trouble).await;
-                bring_up_failed(rig.journal(), &trouble, rig.console().tail(TAIL_LINES));
-                return true;
-            }
+        if ended.board_is_suspect
+            && let Err(trouble) = revive(rig, &mut revivals, &mut context.interrupt).await
+        {
+            let trouble = rig.judge(trouble).await;
+            bring_up_failed(rig.journal(), &trouble, rig.console().tail(TAIL_LINES));
+            return true;
         }
     }
     failed

@@ -240,9 +240,10 @@ fn boot_with(
             BootWith::Uefi { code: path(&uefi.code.file)?, vars }
         }
         Boot::Qemuboot(artefact) => {
-            let wic = image.disk.as_ref().is_some_and(|disk| {
-                disk.file.to_string_lossy().contains(".wic")
-            });
+            let wic = image
+                .disk
+                .as_ref()
+                .is_some_and(|disk| disk.file.to_string_lossy().contains(".wic"));
             match qemuboot {
                 Some(boot) => boot.boot(&absolute(&image.dir)?, wic),
                 None => {

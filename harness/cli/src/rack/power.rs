@@ -114,8 +114,7 @@ impl Power for QemuPower {
             return Ok(());
         }
         self.loss.send_replace(None);
-        let started =
-            Qemu::start(&self.emulator, &self.machine, &self.spec, &self.corner).await?;
+        let started = Qemu::start(&self.emulator, &self.machine, &self.spec, &self.corner).await?;
         self.capture.attach(started.console).await;
         self.ssh_port.set(started.qemu.forwards().first().map(|forward| forward.host));
         self.watch(started.qemu.loss());

@@ -59,7 +59,8 @@ impl Shell for PortedSsh {
     async fn open(&mut self, deadline: Deadline) -> Outcome {
         if self.shell.is_none() {
             let port = self.port.get();
-            let port = port.ok_or_else(|| Trouble::transport("the board has no power, so no SSH"))?;
+            let port =
+                port.ok_or_else(|| Trouble::transport("the board has no power, so no SSH"))?;
             let Account { user, key, password } = self.account.clone();
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             self.shell = Some(SshShell::new(SshTarget { address, user, key, password }));

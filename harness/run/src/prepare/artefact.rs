@@ -74,10 +74,10 @@ impl Cache {
             meta.ctime_nsec()
         );
         let known = self.dir.join("digests").join(digest_of(print.as_bytes()));
-        if let Ok(digest) = fs::read_to_string(&known) {
-            if digest.len() == 64 {
-                return Ok(digest);
-            }
+        if let Ok(digest) = fs::read_to_string(&known)
+            && digest.len() == 64
+        {
+            return Ok(digest);
         }
         let digest = hash_file(path, meta.size(), report)?;
         // Only a convenience: a cache that cannot be written costs time, not truth.

@@ -156,12 +156,11 @@ impl<'t> Ini<'t> {
             if trimmed.is_empty() || trimmed.starts_with(['#', ';']) {
                 continue;
             }
-            if line.starts_with([' ', '\t']) {
-                if let Some(value) = last.as_ref().and_then(|key| values.get_mut(key)) {
-                    value.push(' ');
-                    value.push_str(trimmed);
-                    continue;
-                }
+            let continued = last.as_ref().filter(|_| line.starts_with([' ', '\t']));
+            if let Some(value) = continued.and_then(|key| values.get_mut(key)) {
+                value.push(' ');
+                value.push_str(trimmed);
+                continue;
             }
             if let Some(name) = trimmed.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
                 section = name.into();

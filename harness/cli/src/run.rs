@@ -162,7 +162,7 @@ fn drive(
     (clock, started): (Clock, String),
     live: Arc<Live>,
 ) -> Result<(), Failure> {
-    let settings = Settings { accel: args.accel, write_log: args.write_log };
+    let settings = Settings { accel: args.accel, write_log: args.write_log, keep: args.keep };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)

@@ -26,8 +26,8 @@ pub struct Parts {
     pub ssh: Option<Box<dyn Shell>>,
     /// How much slower than a fast host with KVM: deadlines are multiplied by it.
     pub slowness: f64,
-    /// How a person reaches the board while it is kept alive.
-    pub reach_by: Vec<String>,
+    /// How a person reaches the board while it is kept alive: a line a way.
+    pub reach_by: Box<dyn Fn() -> Vec<String> + Send + Sync>,
 }
 
 /// What speaks the product's languages.
@@ -87,8 +87,8 @@ impl Rig {
         &mut *self.parts.power
     }
 
-    pub fn reach_by(&self) -> &[String] {
-        &self.parts.reach_by
+    pub fn reach_by(&self) -> Vec<String> {
+        (self.parts.reach_by)()
     }
 
     pub fn os(&self) -> Arc<dyn Os> {

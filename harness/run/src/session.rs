@@ -39,7 +39,7 @@ pub(crate) async fn run(mut context: Context<'_>, lease: Lease, plan: &SessionPl
         Ok((mut rig, watcher)) => {
             let failed = run_cases(&mut context, &mut rig, plan).await;
             if failed && context.keep && !context.interrupt.is_asked() {
-                (context.kept)(&rig.board().name, rig.reach_by());
+                (context.kept)(&rig.board().name, &rig.reach_by());
                 context.interrupt.asked().await;
             }
             if let Err(trouble) = rig.power_off().await {

@@ -2,6 +2,7 @@
 
 mod disk;
 mod power;
+mod relay;
 mod ssh;
 
 use std::fs;
@@ -36,6 +37,7 @@ use ssh::{Account, PortedSsh, SshPort};
 pub(crate) struct Settings {
     pub(crate) accel: AccelArg,
     pub(crate) write_log: bool,
+    pub(crate) keep: bool,
 }
 
 /// This host's emulators, for one run.
@@ -82,6 +84,32 @@ impl QemuRack {
             Trouble::rack(format!("failed to create {}: {error}", base.display()))
         })?;
         Ok(RunDir::create_in(&base, self.run.run_id())?)
+    }
+
+    /// Ways to a board that is kept alive; the console's is opened only when it may be wanted.
+    fn reach_by(
+        &self,
+        lease: &Lease,
+        capture: &Arc<Capture>,
+        account: Option<Account>,
+        port: &SshPort,
+        socket: &Path,
+    ) -> Outcome<Box<dyn Fn() -> Vec<String> + Send + Sync>> {
+        if self.settings.keep {
+            relay::listen(socket, capture.clone())?;
+        }
+        let (port, socket) = (port.clone(), socket.display().to_string());
+        let log = lease.dir.join("console.log");
+        Ok(Box::new(move || {
+            let mut ways = vec![
+                format!("tail -f {}", log.display()),
+                format!("socat -,raw,echo=0,escape=0x1d UNIX-CONNECT:{socket}    (Ctrl-] leaves)"),
+            ];
+            if let (Some(account), Some(port)) = (&account, port.get()) {
+                ways.insert(0, account.words(port));
+            }
+            ways
+        }))
     }
 
     async fn accelerator(&self, machine: &Machine) -> Outcome<Accel> {
@@ -137,6 +165,8 @@ impl Rack for QemuRack {
         let capture = Capture::open(&lease.dir, self.clock, &marks, masker, options)?;
         let disk = disk::serve(lease, &corner, self.settings.write_log).await?;
         let ssh_port = SshPort::default();
+        let account = if uses_ssh(board, image) { account(image) } else { None };
+        let console_socket = corner.socket("attach")?;
         let spec = LaunchSpec {
             name: format!("hil-{}", board.name),
             accel: accel.kind,
@@ -164,11 +194,19 @@ impl Rack for QemuRack {
         let parts = Parts {
             board: board.clone(),
             image: image.clone(),
-            reach_by: Vec::new(),
+            reach_by: self.reach_by(
+                lease,
+                &capture,
+                account.clone(),
+                &ssh_port,
+                &console_socket,
+            )?,
             power: Box::new(power),
             console: capture.clone(),
             login: login(&capture, image)?,
-            ssh: if uses_ssh(board, image) { ssh(image, ssh_port) } else { None },
+            ssh: account.map(|account| -> Box<dyn Shell> {
+                Box::new(PortedSsh::new(account, ssh_port.clone()))
+            }),
             slowness,
         };
         Ok(Leased { parts, console: capture, notes: accel.reason.into_iter().collect(), medium })
@@ -188,14 +226,13 @@ fn login(capture: &Arc<Capture>, image: &Image) -> Outcome<Option<Box<dyn Shell>
     Ok(Some(Box::new(ConsoleShell::new(capture.clone(), login)?)))
 }
 
-fn ssh(image: &Image, port: SshPort) -> Option<Box<dyn Shell>> {
+fn account(image: &Image) -> Option<Account> {
     let ssh = image.ssh.as_ref()?;
-    let account = Account {
+    Some(Account {
         user: ssh.user.clone(),
         key: ssh.key.as_ref().map(|key| image.path(key)),
         password: ssh.password.clone(),
-    };
-    Some(Box::new(PortedSsh::new(account, port)))
+    })
 }
 
 /// The larger of what board and image ask for; nothing where the machine cannot be changed.

@@ -16,7 +16,7 @@ use hil_core::trouble::{Outcome, Trouble};
 pub(super) struct SshPort(Arc<AtomicU16>);
 
 impl SshPort {
-    fn get(&self) -> Option<u16> {
+    pub(super) fn get(&self) -> Option<u16> {
         Some(self.0.load(Ordering::Acquire)).filter(|port| *port != 0)
     }
 
@@ -31,6 +31,18 @@ pub(super) struct Account {
     pub(super) user: String,
     pub(super) key: Option<PathBuf>,
     pub(super) password: Option<String>,
+}
+
+impl Account {
+    /// What a person types to log in.
+    pub(super) fn words(&self, port: u16) -> String {
+        let key = self.key.as_ref().map(|key| format!(" -i {}", key.display())).unwrap_or_default();
+        format!(
+            "ssh -p {port}{key} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
+             -o LogLevel=ERROR {}@127.0.0.1",
+            self.user
+        )
+    }
 }
 
 /// An SSH shell that finds the board's present port when it is opened.

@@ -1,0 +1,119 @@
+//! A real guest writes one block with a flush and one without, and loses its power: what each
+//! policy leaves on the disk.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod common;
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::Duration;
+
+use hil_console::{Capture, CaptureOptions};
+use hil_core::deadline::{Deadline, secs};
+use hil_core::event::Clock;
+use hil_core::mask::Masker;
+use hil_core::parts::Console;
+use hil_core::stage::StageMarks;
+use hil_disk::{Base, CutReport, Disk, DiskOptions, Layer, Policy, Server, ServerOptions};
+use hil_qemu::catalogue::Catalogue;
+use hil_qemu::{AccelKind, BootWith, Emulator, LaunchSpec, Qemu, RunDir};
+use regex::bytes::Regex;
+
+const FLUSHED: u64 = 1 << 20;
+const UNFLUSHED: u64 = 2 << 20;
+
+/// What one block holds after the cut.
+fn block(disk: &Disk, offset: u64) -> Vec<u8> {
+    let mut bytes = vec![0; 4096];
+    disk.read_at(offset, &mut bytes).unwrap();
+    bytes
+}
+
+/// Boots the example, waits until both blocks were acknowledged, cuts the power.
+async fn after_cut(dir: &Path, policy: Policy, seed: u64) -> (Disk, CutReport) {
+    let image = dir.join("disk.img");
+    File::create(&image).unwrap().set_len(8 << 20).unwrap();
+    let base = Base::open(&image).unwrap();
+    let layer = Layer::create(dir, &base, base.size()).unwrap();
+    let disk = Disk::new(layer, DiskOptions::default()).unwrap();
+    let run = RunDir::create(&format!("cut-{}-{}-{seed}", std::process::id(), policy.name()));
+    let run = run.unwrap();
+    let socket = run.socket("disk").unwrap();
+    let server = Server::start(&socket, disk.clone(), ServerOptions::default()).unwrap();
+
+    let example = common::example("aarch64");
+    let catalogue = Catalogue::shipped().unwrap();
+    let machine = catalogue.machine("virt-aarch64").unwrap();
+    let spec = LaunchSpec {
+        name: "hil-cut".into(),
+        accel: AccelKind::Tcg,
+        memory_mib: None,
+        boot: BootWith::Kernel {
+            kernel: example.join("vmlinuz"),
+            initrd: Some(example.join("initrd.cpio.gz")),
+            dtb: None,
+            cmdline: "console=ttyAMA0 hil.do=write".into(),
+        },
+        disks: vec![socket],
+        console: run.socket("console").unwrap(),
+        qmp: run.socket("qmp").unwrap(),
+        forwards: Vec::new(),
+        extra: Vec::new(),
+        paused: false,
+        patience: secs(60),
+    };
+    let clock = Clock::new();
+    let (marks, options) = (StageMarks::default(), CaptureOptions::default());
+    let capture = Capture::open(dir, clock, &marks, Masker::default(), options).unwrap();
+    let emulator = Emulator::find(machine.emulator(AccelKind::Tcg)).unwrap();
+    let started = Qemu::start(&emulator, machine, &spec, &run).await.unwrap();
+    capture.attach(started.console).await;
+    let written = Regex::new("(?m)^written").unwrap();
+    capture.expect(0, &written, Deadline::within(secs(120))).await.unwrap();
+
+    disk.freeze();
+    started.qemu.kill().await.unwrap();
+    capture.detach(Duration::from_millis(100)).await;
+    drop(server);
+    let report = disk.power_cut(policy, seed).unwrap();
+    (disk, report)
+}
+
+fn cut(policy: Policy, seed: u64) -> (Vec<u8>, Vec<u8>, CutReport) {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (disk, report) = runtime.block_on(after_cut(dir.path(), policy, seed));
+    let image = fs::read(dir.path().join("disk.img")).unwrap();
+    assert!(image.iter().all(|byte| *byte == 0), "the image itself was written to");
+    (block(&disk, FLUSHED), block(&disk, UNFLUSHED), report)
+}
+
+#[test]
+fn drop_all_keeps_what_was_flushed_and_nothing_else() {
+    let (flushed, unflushed, report) = cut(Policy::DropAll, 1);
+    assert!(flushed == vec![b'A'; 4096], "the flushed block was lost");
+    assert!(unflushed == vec![0; 4096], "the unflushed block survived");
+    assert!(report.pending >= 1 && report.dropped == report.pending, "{report}");
+}
+
+#[test]
+fn keep_all_shows_what_a_plain_kill_shows() {
+    let (flushed, unflushed, report) = cut(Policy::KeepAll, 1);
+    assert!(flushed == vec![b'A'; 4096], "the flushed block was lost");
+    assert!(unflushed == vec![b'B'; 4096], "the unflushed block was lost");
+    assert_eq!(report.dropped + report.torn, 0, "{report}");
+}
+
+#[test]
+fn subset_repeats_for_its_seed() {
+    for seed in [3, 4] {
+        let (flushed, once, _) = cut(Policy::Subset, seed);
+        let (_, again, _) = cut(Policy::Subset, seed);
+        assert!(flushed == vec![b'A'; 4096], "the flushed block was lost");
+        assert!(once == again, "seed {seed} gave two different disks");
+        // Whatever was drawn is a prefix of the new block over the old one, in whole sectors.
+        let new = once.iter().take_while(|byte| **byte == b'B').count();
+        assert!(new % 512 == 0 && once[new..].iter().all(|byte| *byte == 0), "torn at {new}");
+    }
+}

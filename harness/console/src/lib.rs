@@ -7,8 +7,10 @@ mod ansi;
 mod capture;
 mod login;
 mod shell;
+mod ssh;
 mod stars;
 mod transfer;
 
 pub use capture::{Capture, CaptureOptions};
 pub use shell::ConsoleShell;
+pub use ssh::{SshShell, SshTarget};

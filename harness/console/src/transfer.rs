@@ -46,7 +46,7 @@ fn from_hex(line: &[u8]) -> Option<Vec<u8>> {
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 fn from_base64(line: &[u8]) -> Option<Vec<u8>> {
-    if line.len() % 4 != 0 {
+    if !line.len().is_multiple_of(4) {
         return None;
     }
     let padding = line.iter().rev().take(2).take_while(|byte| **byte == b'=').count();
@@ -181,7 +181,7 @@ impl Stamp {
 
 /// A shell command that prints the stamp of a file (a shell word).
 pub(crate) fn stamp_of(word: &str) -> String {
-    format!("cksum <{word} 2>/dev/null || echo - $(wc -c <{word})")
+    format!("cksum <{word} 2>/dev/null || {{ n=$(wc -c <{word}) && echo - $n; }}")
 }
 
 #[cfg(test)]

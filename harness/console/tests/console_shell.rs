@@ -111,9 +111,9 @@ async fn a_dropped_command_does_not_disturb_the_next() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_half_typed_line_and_an_open_quote_are_got_rid_of() {
+    let prompt = regex::bytes::Regex::new("target# $").unwrap();
     for half in ["rm -rf /nonex", "echo 'open\n"] {
         let tty = tty(SHELLS[0], 0).await;
-        let prompt = regex::bytes::Regex::new("target# $").unwrap();
         tty.capture.expect(0, &prompt, soon()).await.unwrap();
         tty.capture.send(half.as_bytes()).await.unwrap();
         let mut shell = shell(&tty);

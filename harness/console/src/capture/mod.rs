@@ -248,6 +248,8 @@ fn tail(raw: &[u8], whole: bool, lines: usize, masker: &Masker) -> Vec<String> {
         crate::ansi::Piece::Text(_, run) => clean.extend_from_slice(run),
         crate::ansi::Piece::Newline(_) => clean.push(b'\n'),
     });
+    // The last bytes may be the beginning of a secret.
+    clean.truncate(clean.len() - masker.held_back(&clean));
     let clean = masker.bytes(&clean);
     let skip = usize::from(!whole && clean.contains(&b'\n'));
     let mut last: Vec<String> = clean

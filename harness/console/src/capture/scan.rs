@@ -95,11 +95,9 @@ impl Scan {
         let seen = if last { Found::Nothing } else { Found::More };
         if self.text.len() > keep {
             // A window without a byte to keep begins at the same place again.
-            if let Some(before) = keep.checked_sub(1).map(|nth| self.text[nth]) {
-                if keep > usize::from(self.before.is_some()) {
-                    self.from = self.raw(keep, raw.len());
-                    self.before = Some(before);
-                }
+            if keep > usize::from(self.before.is_some()) {
+                self.from = self.raw(keep, raw.len());
+                self.before = Some(self.text[keep - 1]);
             }
         } else if !last {
             // A whole window of nothing but sequences; the last may go on in the next window.

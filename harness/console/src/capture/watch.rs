@@ -87,6 +87,9 @@ impl Watch {
             return;
         }
         self.reported |= 1 << bit;
+        // What a line not yet ended ends with may be the beginning of a secret.
+        let held = if line.ended { 0 } else { self.masker.held_back(quote) };
+        let quote = &quote[..quote.len() - held];
         // Masked before it is cut, or a secret across the cut would show its beginning.
         let mut text = self.masker.text(&ansi::text(quote)).into_owned();
         let end = (0..=QUOTED.min(text.len())).rev().find(|end| text.is_char_boundary(*end));

@@ -19,9 +19,9 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use tokio::net::UnixStream;
 
 /// A program on a terminal; it ends with the test.
-pub struct Tty {
+pub(crate) struct Tty {
     child: Child,
-    pub capture: Arc<Capture>,
+    pub(crate) capture: Arc<Capture>,
     _dir: tempfile::TempDir,
 }
 
@@ -33,7 +33,7 @@ impl Drop for Tty {
 }
 
 /// Every how many bytes of output the kernel says something; 0 for never.
-pub async fn tty<S: AsRef<OsStr>>(command: &[S], noise_every: usize) -> Tty {
+pub(crate) async fn tty<S: AsRef<OsStr>>(command: &[S], noise_every: usize) -> Tty {
     let dir = tempfile::tempdir().unwrap();
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&master).unwrap();
@@ -100,7 +100,7 @@ fn noisily(from: &mut File, to: &mut Sync, every: usize) {
     }
 }
 
-pub fn login(user: Option<&str>, password: Option<&str>) -> Login {
+pub(crate) fn login(user: Option<&str>, password: Option<&str>) -> Login {
     Login {
         user: user.map(String::from),
         password: password.map(String::from),
@@ -110,6 +110,6 @@ pub fn login(user: Option<&str>, password: Option<&str>) -> Login {
     }
 }
 
-pub fn secs(n: u64) -> Duration {
+pub(crate) fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }

@@ -92,8 +92,7 @@ async fn run_cases(context: &mut Context<'_>, rig: &mut Rig, plan: &SessionPlan)
         return true;
     }
     let mut time = SuiteTime::new(context.suites);
-    let mut failed = false;
-    let mut revivals = 0;
+    let (mut failed, mut suspect, mut revivals) = (false, false, 0);
     for planned in &plan.cases {
         if context.interrupt.is_asked() {
             return failed;
@@ -104,19 +103,19 @@ async fn run_cases(context: &mut Context<'_>, rig: &mut Rig, plan: &SessionPlan)
             skip(rig, planned, "the suite's deadline had passed".into());
             continue;
         }
-        let begun = Instant::now();
-        let ended = case::run(rig, case.body, planned, left, &mut context.interrupt).await;
-        time.spend(suite, begun.elapsed());
-        failed |= matches!(ended.verdict, Verdict::Fail | Verdict::Broken);
-        if ended.interrupted || (failed && context.keep) {
-            return failed;
-        }
-        if ended.board_is_suspect
-            && let Err(trouble) = revive(rig, &mut revivals, &mut context.interrupt).await
-        {
+        // Only now: a board in doubt after its last case is switched off anyway.
+        if suspect && let Err(trouble) = revive(rig, &mut revivals, &mut context.interrupt).await {
             let trouble = rig.judge(trouble).await;
             bring_up_failed(rig.journal(), &trouble, rig.console().tail(TAIL_LINES));
             return true;
+        }
+        let begun = Instant::now();
+        let ended = case::run(rig, case.body, planned, left, &mut context.interrupt).await;
+        time.spend(suite, begun.elapsed());
+        suspect = ended.board_is_suspect;
+        failed |= matches!(ended.verdict, Verdict::Fail | Verdict::Broken);
+        if ended.interrupted || (failed && context.keep) {
+            return failed;
         }
     }
     failed

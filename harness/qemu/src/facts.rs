@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::emulator::Emulator;
 use crate::error::QemuError;
+use crate::guest;
 use crate::launch::{BootWith, LaunchSpec, PATIENCE};
 use crate::live::{Qemu, Started};
 use crate::machine::{AccelKind, BootKind, DiskKind, Machine, NetworkKind, RngKind, Tcg};
@@ -49,7 +50,7 @@ pub async fn qemu_facts(arch: Arch, prober: &Prober, run: &RunDir) -> Result<Qem
         paused: true,
         patience: PATIENCE,
     };
-    let Started { qemu, .. } = Qemu::start(&emulator, &nothing(arch), &spec, run).await?;
+    let Started { qemu, .. } = Qemu::start(&emulator, &asked(arch), &spec, run).await?;
     let qmp = qemu.qmp();
     let ask = |command| qmp.execute(command, json!({}), ANSWER);
     let machines = names(&ask("query-machines").await?, "name");
@@ -69,13 +70,13 @@ pub async fn qemu_facts(arch: Arch, prober: &Prober, run: &RunDir) -> Result<Qem
     })
 }
 
-/// A machine without anything, not even a processor.
-fn nothing(arch: Arch) -> Machine {
+/// A machine that never runs. QEMU's `none` will not do: x86 has no processor to put into it.
+fn asked(arch: Arch) -> Machine {
     Machine {
-        name: "none".into(),
-        title: "nothing".into(),
+        name: "facts".into(),
+        title: "only asked, never run".into(),
         arch,
-        machine: "none".into(),
+        machine: guest::machine(arch).into(),
         memory_mib: 16,
         fixed_memory: false,
         smp: 1,
@@ -116,13 +117,17 @@ mod tests {
     #[tokio::test]
     async fn the_emulators_here_can_do_what_hil_needs() {
         let base = tempfile::tempdir().unwrap();
-        let run = RunDir::create_in(base.path(), "facts").unwrap();
         let prober = Prober { host: None, ..Prober::default() };
-        let facts = qemu_facts(Arch::Arm, &prober, &run).await.unwrap();
-        assert!(facts.has_nbd && facts.has_user_network, "{facts:?}");
-        assert!(facts.machines.iter().any(|name| name == "cubieboard"), "{facts:?}");
-        assert!(facts.migrate_capabilities.iter().any(|name| name == "x-ignore-shared"));
-        assert_eq!(facts.version.split('.').count(), 3, "{}", facts.version);
-        assert_eq!(facts.accel.kind, AccelKind::Tcg);
+        let machines =
+            [(Arch::X86_64, "q35"), (Arch::Aarch64, "raspi3b"), (Arch::Arm, "cubieboard")];
+        for (arch, machine) in machines {
+            let run = RunDir::create_in(base.path(), arch.name()).unwrap();
+            let facts = qemu_facts(arch, &prober, &run).await.unwrap();
+            assert!(facts.has_nbd && facts.has_user_network, "{facts:?}");
+            assert!(facts.machines.iter().any(|name| name.contains(machine)), "{facts:?}");
+            assert!(facts.migrate_capabilities.iter().any(|name| name == "x-ignore-shared"));
+            assert_eq!(facts.version.split('.').count(), 3, "{}", facts.version);
+            assert_eq!(facts.accel.kind, AccelKind::Tcg);
+        }
     }
 }

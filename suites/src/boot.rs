@@ -115,7 +115,7 @@ async fn stages_in_order(rig: &mut Rig) -> Outcome {
 
 async fn no_kernel_trouble(rig: &mut Rig) -> Outcome {
     let console = rig.console();
-    let mut cursor = 0;
+    let mut cursor = rig.session_cursor();
     while cursor < console.sightings() {
         let sighting = console.sighting(&mut cursor).await;
         if let Seen::Alarm(alarm) = sighting.what {

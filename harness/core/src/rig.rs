@@ -47,6 +47,8 @@ pub struct Rig {
     powered_at: Duration,
     /// Sightings before this cursor belong to an earlier boot.
     boot_cursor: u64,
+    /// Sightings before this one belong to an earlier session of the board.
+    session_cursor: u64,
     /// Seconds from power-on to each stage of the last boot.
     boot_times: BTreeMap<Stage, Duration>,
 }
@@ -56,13 +58,15 @@ pub const TAIL_LINES: usize = 40;
 
 impl Rig {
     pub fn new(parts: Parts, adapters: Adapters, journal: Journal) -> Rig {
+        let session_cursor = parts.console.sightings();
         Rig {
             parts,
             adapters,
             journal,
             case: None,
             powered_at: Duration::ZERO,
-            boot_cursor: 0,
+            boot_cursor: session_cursor,
+            session_cursor,
             boot_times: BTreeMap::new(),
         }
     }
@@ -131,6 +135,11 @@ impl Rig {
             value: (value * 1e6).round() / 1e6,
             unit: unit.into(),
         });
+    }
+
+    /// Where this session's sightings begin, for a case that looks back at all of them.
+    pub fn session_cursor(&self) -> u64 {
+        self.session_cursor
     }
 
     pub fn boot_times(&self) -> &BTreeMap<Stage, Duration> {

@@ -74,7 +74,8 @@ async fn lease_rig(
 
 /// Every alarm becomes an event, whether or not a case waits for one.
 async fn record_alarms(console: Arc<dyn Console>, journal: Journal) {
-    let mut cursor = 0;
+    // What was sighted before belongs to an earlier session of the board.
+    let mut cursor = console.sightings();
     loop {
         let sighting = console.sighting(&mut cursor).await;
         if let Seen::Alarm(alarm) = sighting.what {

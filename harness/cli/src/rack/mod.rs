@@ -5,11 +5,12 @@ mod power;
 mod relay;
 mod ssh;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use hil_console::{Capture, CaptureOptions, ConsoleShell};
@@ -48,6 +49,8 @@ pub(crate) struct QemuRack {
     prober: Prober,
     run: RunDir,
     rigs: AtomicU32,
+    /// By the folder they write to.
+    captures: Mutex<BTreeMap<PathBuf, Arc<Capture>>>,
     /// Dropped last: what this process could not clean up, the keeper will.
     keeper: Option<Keeper>,
 }
@@ -60,9 +63,8 @@ impl QemuRack {
     ) -> Result<QemuRack, Failure> {
         let failed = |error: hil_qemu::QemuError| Failure::host(format!("failed to {error}"));
         let run = RunDir::create(&run_id()).map_err(failed)?;
-        let exe = std::env::current_exe()
-            .map_err(|error| Failure::host(format!("failed to find hil's own program: {error}")))?;
-        let mut command = Command::new(exe);
+        // Not the program's path: that may lead to another build by now, or to none.
+        let mut command = Command::new("/proc/self/exe");
         command.arg("keeper");
         let keeper = Keeper::start(command, run.run_id(), &[run.path()]).map_err(failed)?;
         Ok(QemuRack {
@@ -72,6 +74,7 @@ impl QemuRack {
             prober: Prober::default(),
             run,
             rigs: AtomicU32::new(0),
+            captures: Mutex::default(),
             keeper: Some(keeper),
         })
     }
@@ -84,6 +87,22 @@ impl QemuRack {
             Trouble::rack(format!("failed to create {}: {error}", base.display()))
         })?;
         Ok(RunDir::create_in(&base, self.run.run_id())?)
+    }
+
+    /// The board's one capture, which goes on over all images booted on it in this run.
+    /// Whether this is the board's first image, too.
+    fn capture(&self, lease: &Lease) -> Outcome<(Arc<Capture>, bool)> {
+        let marks = lease.board.stages.overridden_by(&lease.image.image.stages);
+        let mut captures = self.captures.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(capture) = captures.get(&lease.dir) {
+            capture.set_marks(&marks)?;
+            return Ok((capture.clone(), false));
+        }
+        let options = CaptureOptions::default();
+        let masker = lease.masker.clone();
+        let capture = Capture::open(&lease.dir, self.clock, &marks, masker, options)?;
+        captures.insert(lease.dir.clone(), capture.clone());
+        Ok((capture, true))
     }
 
     /// Ways to a board that is kept alive; the console's is opened only when it may be wanted.
@@ -159,10 +178,7 @@ impl Rack for QemuRack {
         let emulator = Emulator::find(machine.emulator(accel.kind))?;
         let corner = self.corner()?;
 
-        let marks = board.stages.overridden_by(&image.stages);
-        let options = CaptureOptions::default();
-        let masker = lease.masker.clone();
-        let capture = Capture::open(&lease.dir, self.clock, &marks, masker, options)?;
+        let (capture, first) = self.capture(lease)?;
         let disk = disk::serve(lease, &corner, self.settings.write_log).await?;
         let ssh_port = SshPort::default();
         let account = if uses_ssh(board, image) { account(image) } else { None };
@@ -209,7 +225,9 @@ impl Rack for QemuRack {
             }),
             slowness,
         };
-        Ok(Leased { parts, console: capture, notes: accel.reason.into_iter().collect(), medium })
+        // Said once a board, not once an image.
+        let notes = accel.reason.into_iter().filter(|_| first).collect();
+        Ok(Leased { parts, console: capture, notes, medium })
     }
 }
 

@@ -101,6 +101,12 @@ impl Capture {
         Ok(Arc::new(Capture { inner, writer, pump: Mutex::new(None) }))
     }
 
+    /// Looks for other marks from now on: the same board boots another image.
+    pub fn set_marks(&self, marks: &StageMarks) -> Outcome {
+        let set = self.inner.state().set_marks(marks);
+        set.map_err(|why| Trouble::rack(format!("look for the image's stage marks: {why}")))
+    }
+
     /// Captures from `stream` until it ends; the stream of offsets goes on from where it was.
     /// A stream attached before is let go of; [`Capture::detach`] first takes what it still has.
     pub async fn attach<S>(&self, stream: S)

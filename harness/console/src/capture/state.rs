@@ -73,6 +73,10 @@ impl State {
         &self.watch
     }
 
+    pub(crate) fn set_marks(&mut self, marks: &StageMarks) -> Result<(), regex::Error> {
+        self.watch.set_marks(marks)
+    }
+
     /// Takes what was read. True when something was seen in it.
     pub(crate) fn take(&mut self, bytes: &[u8], at: Duration) -> bool {
         let State { ring, arrivals, lines, watch, log, masker, .. } = self;

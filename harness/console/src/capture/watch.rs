@@ -32,13 +32,23 @@ pub(crate) struct Watch {
     gone: u64,
 }
 
+fn compiled(marks: &StageMarks) -> Result<(Vec<Stage>, RegexSet), regex::Error> {
+    let (stages, marks): (Vec<Stage>, Vec<&str>) = marks.by_stage().into_iter().unzip();
+    Ok((stages, RegexSetBuilder::new(marks).dfa_size_limit(1 << 20).build()?))
+}
+
 impl Watch {
     pub(crate) fn new(marks: &StageMarks, masker: Masker) -> Result<Watch, regex::Error> {
-        let (stages, marks): (Vec<Stage>, Vec<&str>) = marks.by_stage().into_iter().unzip();
-        let marks = RegexSetBuilder::new(marks).dfa_size_limit(1 << 20).build()?;
+        let (stages, marks) = compiled(marks)?;
         let alarms = Alarms::new()?;
         let (carry, sightings) = (Vec::new(), VecDeque::new());
         Ok(Watch { marks, stages, alarms, masker, reported: 0, carry, sightings, gone: 0 })
+    }
+
+    /// From now on these marks count: another image is booted.
+    pub(crate) fn set_marks(&mut self, marks: &StageMarks) -> Result<(), regex::Error> {
+        (self.stages, self.marks) = compiled(marks)?;
+        Ok(())
     }
 
     /// Looks at a line as far as it has come. True when something new was seen in it.

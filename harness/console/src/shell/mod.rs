@@ -287,12 +287,16 @@ impl Shell for ConsoleShell {
     async fn exec(&mut self, command: &str, deadline: Deadline) -> Outcome<Output> {
         self.session(deadline).await?;
         match self.run(command, deadline).await {
-            Err(Trouble::Unmet(why)) => {
+            Err(Trouble::Unmet(_)) => {
+                // Quoted before the interrupt adds its own words.
+                let tail = self.console.tail(3).join(" / ");
                 if self.busy {
                     self.interrupt().await?;
                 }
                 let head: String = command.chars().take(80).collect();
-                Err(Trouble::unmet(format!("`{head}` did not end within {deadline}: {why}")))
+                Err(Trouble::unmet(format!(
+                    "`{head}` on the console did not end within {deadline}; its last lines: {tail}"
+                )))
             }
             Err(Trouble::Transport(why)) => {
                 self.session = None;

@@ -21,11 +21,15 @@ impl std::fmt::Debug for Masker {
 
 impl Masker {
     /// A masker of these secrets. Those shorter than 4 bytes are left out, since masking them
-    /// would shred the log; callers warn of them.
+    /// would shred the log; callers warn of them. Of a secret of several lines each line is one,
+    /// since logs are written by lines.
     pub fn new<S: AsRef<str>>(secrets: impl IntoIterator<Item = S>) -> Masker {
         let mut secrets: Vec<Vec<u8>> = secrets
             .into_iter()
-            .map(|secret| secret.as_ref().as_bytes().to_vec())
+            .flat_map(|secret| {
+                let whole = std::iter::once(secret.as_ref()).chain(secret.as_ref().lines());
+                whole.map(|line| line.as_bytes().to_vec()).collect::<Vec<_>>()
+            })
             .filter(|secret| secret.len() >= 4)
             .collect();
         // The longest first: where one secret contains another, all of it must go.
@@ -76,6 +80,12 @@ mod tests {
     fn hides_the_longest_of_nested_secrets() {
         let masker = Masker::new(["hunter", "hunter2-long"]);
         assert_eq!(masker.text("pw=hunter2-long, hunter!"), "pw=********, ********!");
+    }
+
+    #[test]
+    fn each_line_of_a_key_is_secret() {
+        let masker = Masker::new(["-- begin --\nabcdef\n-- end --"]);
+        assert_eq!(masker.text("line: abcdef"), "line: ********");
     }
 
     #[test]

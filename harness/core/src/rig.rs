@@ -327,32 +327,63 @@ impl Rig {
         Ok(output.text())
     }
 
-    /// Settles a transport error over the other channel (DESIGN, "Silence"): with a healthy
-    /// console and a running SSH server the rack is broken; otherwise the product is.
+    /// Settles whose fault a trouble is, with all evidence there is.
+    ///
+    /// A board that is lost at the same moment explains everything else. A transport error is
+    /// settled over the other channel (DESIGN, "Silence"): with a healthy console and a running
+    /// SSH server the rack is broken; otherwise the product is.
     pub async fn judge(&mut self, trouble: Trouble) -> Trouble {
-        let Trouble::Transport(what) = trouble else { return trouble };
-        if let Some(loss) = self.parts.power.loss().borrow().clone() {
+        if matches!(trouble, Trouble::Skip(_)) {
+            return trouble;
+        }
+        if let Some(loss) = self.loss_within(LOSS_GRACE).await {
             return loss;
         }
-        let deadline = self.within(secs(10));
-        let asked = match self.parts.login.as_mut() {
-            None => return Trouble::rack(format!("{what}; no console login to ask over")),
-            Some(shell) => match shell.open(deadline).await {
-                Ok(()) => shell.exec(SSHD_ALIVE, deadline).await,
-                Err(error) => Err(error),
-            },
-        };
-        match asked {
-            Ok(output) if output.ok() => Trouble::rack(format!(
+        let Trouble::Transport(what) = trouble else { return trouble };
+        let settled = match self.ssh_alive().await {
+            Ok(Alive::Yes) => Trouble::rack(format!(
                 "{what}; yet on the console the board is healthy and its SSH server runs"
             )),
-            Ok(output) => Trouble::product(format!("{what}; on the console: {}", output.text())),
+            Ok(Alive::No(why)) => Trouble::product(format!("{what}; on the console: {why}")),
+            Ok(Alive::Unknown) => Trouble::rack(format!("{what}; no console login to ask over")),
+            Err(Trouble::Rack(why)) => Trouble::rack(format!("{what}; {why}")),
             Err(error) => {
                 Trouble::product(format!("{what}; and the console does not answer either: {error}"))
             }
+        };
+        // The question itself took time in which the loss may have become known.
+        self.loss_within(Duration::ZERO).await.unwrap_or(settled)
+    }
+
+    async fn loss_within(&mut self, grace: Duration) -> Option<Trouble> {
+        let mut loss = self.parts.power.loss();
+        let known = loss.borrow().clone();
+        match known {
+            Some(loss) => Some(loss),
+            None if grace.is_zero() => None,
+            None => tokio::time::timeout(grace, lost(&mut loss)).await.ok(),
         }
     }
+
+    /// Asks over the console whether SSH could work at all.
+    async fn ssh_alive(&mut self) -> Outcome<Alive> {
+        let deadline = self.within(secs(10));
+        let Some(shell) = self.parts.login.as_mut() else { return Ok(Alive::Unknown) };
+        shell.open(deadline).await?;
+        let output = shell.exec(SSHD_ALIVE, deadline).await?;
+        Ok(if output.ok() { Alive::Yes } else { Alive::No(output.text()) })
+    }
 }
+
+/// What the console says of SSH.
+enum Alive {
+    Yes,
+    No(String),
+    Unknown,
+}
+
+/// An emulator's death shows first as a broken connection: its own report may take this long.
+const LOSS_GRACE: Duration = Duration::from_millis(500);
 
 /// Succeeds when an SSH server runs and an address is set; otherwise says which is missing.
 const SSHD_ALIVE: &str = "pidof sshd dropbear >/dev/null || { echo 'no SSH server runs'; exit 1; }; \

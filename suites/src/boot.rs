@@ -92,7 +92,7 @@ pub(crate) const SUITE: Suite = Suite {
             name: "reboot-comes-back",
             about: "After a reboot the board is ready again, in the same slot.",
             needs: &[Need::Shell],
-            deadline: secs(70),
+            deadline: secs(30),
             body: body!(reboot_comes_back),
         },
     ],

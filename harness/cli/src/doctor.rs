@@ -44,9 +44,8 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<u8, Failure> {
     findings.extend(emulators()?);
     findings.extend(TOOLS.iter().map(|(tool, package, what)| tool_there(tool, package, what)));
     findings.push(ports());
-    findings.push(room(&args.out, "where runs are written"));
+    findings.push(room(&args.out, "where runs write, and their layers"));
     findings.push(room(&paths::cache()?, "the cache of images"));
-    findings.push(room(&std::env::temp_dir(), "layers of running boards"));
     let mut problems = 0;
     for finding in &findings {
         match finding {

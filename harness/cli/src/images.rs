@@ -8,11 +8,13 @@ use hil_core::board::Board;
 use hil_core::event::{Doing, Sink};
 use hil_core::image::Image;
 use hil_core::mask::Masker;
+use hil_qemu::catalogue::Catalogue;
 use hil_run::prepare::{self, Cache, Prepared};
 
 use crate::demo;
 use crate::failure::Failure;
 use crate::paths;
+use crate::rack::boot;
 
 /// The prepared images of each board, smallest first.
 pub(crate) type Images = BTreeMap<String, Vec<Arc<Prepared>>>;
@@ -30,6 +32,22 @@ pub(crate) fn manifests(
         Ok((board.name.clone(), files))
     };
     boards.iter().map(of_board).collect()
+}
+
+/// Every image can be started by its board's machine.
+pub(crate) fn check_boots(
+    boards: &[Arc<Board>],
+    manifests: &BTreeMap<String, Vec<PathBuf>>,
+    catalogue: &Catalogue,
+) -> Result<(), Failure> {
+    for board in boards {
+        let machine = board.qemu.as_ref().and_then(|on| catalogue.machine(&on.machine));
+        let Some(machine) = machine else { continue };
+        for file in &manifests[&board.name] {
+            boot::check(board, machine, &prepare::load(file)?)?;
+        }
+    }
+    Ok(())
 }
 
 /// Loads, checks and prepares every image, once each; `shown` is told how far it is.

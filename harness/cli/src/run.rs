@@ -54,6 +54,7 @@ fn resolve(args: &SelectArgs) -> Result<Resolved, Failure> {
         return Err(Failure::usage(format!("`{}` {why}", physical.name)));
     }
     let manifests = images::manifests(&boards, &args.images)?;
+    images::check_boots(&boards, &manifests, &catalogue)?;
     // A view of its own: which secrets there are is known only when the manifests are read.
     let images = images::prepare_all(&manifests, &Live::stderr(Masker::default()))?;
     let masker = images::masker(&images)?;

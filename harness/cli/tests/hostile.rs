@@ -1,7 +1,11 @@
 //! Guests that flood, say nothing, print garbage or lie: a clear verdict, a whole report, nothing
 //! left running, and bounded memory.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
 
 mod common;
 

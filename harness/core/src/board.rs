@@ -52,7 +52,8 @@ pub struct OnQemu {
     /// RAM in MiB, instead of the machine's own default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_mib: Option<u32>,
-    /// `-dtb` file the image may bring as an artefact: the name of a device tree the machine needs.
+    /// The device tree a kernel needs here, by its usual file name; looked for beside `image.toml`
+    /// unless [boot.kernel] names another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dtb: Option<String>,
 }

@@ -1,5 +1,6 @@
 //! The rack of emulators: plugs machine, disk, console and SSH together into a rig's parts.
 
+pub(crate) mod boot;
 mod disk;
 mod power;
 mod relay;
@@ -16,16 +17,14 @@ use async_trait::async_trait;
 use hil_console::{Capture, CaptureOptions, ConsoleShell};
 use hil_core::board::Board;
 use hil_core::event::Clock;
-use hil_core::image::{Boot, Image};
+use hil_core::image::Image;
 use hil_core::parts::Shell;
 use hil_core::rig::Parts;
 use hil_core::trouble::{Outcome, Trouble};
 use hil_qemu::catalogue::Catalogue;
 use hil_qemu::keeper::Keeper;
 use hil_qemu::probe::{Accel, Prober};
-use hil_qemu::qemuboot::QemuBoot;
-use hil_qemu::{AccelKind, BootWith, Emulator, LaunchSpec, Machine, RunDir};
-use hil_run::prepare::Prepared;
+use hil_qemu::{AccelKind, Emulator, LaunchSpec, Machine, RunDir};
 use hil_run::rack::{Lease, Leased, Rack};
 
 use crate::args::AccelArg;
@@ -172,7 +171,7 @@ impl Rack for QemuRack {
         let machine = found.ok_or_else(|| {
             Trouble::rack(format!("board `{}` has no emulated machine", board.name))
         })?;
-        let qemuboot = read_qemuboot(image)?;
+        let qemuboot = boot::read_qemuboot(image)?;
         let machine = qemuboot.as_ref().map_or(machine.clone(), |boot| boot.apply(&machine));
         let accel = self.accelerator(&machine).await?;
         let emulator = Emulator::find(machine.emulator(accel.kind))?;
@@ -187,7 +186,7 @@ impl Rack for QemuRack {
             name: format!("hil-{}", board.name),
             accel: accel.kind,
             memory_mib: memory(board, image, &machine),
-            boot: boot_with(&lease.image, qemuboot.as_ref(), &corner)?,
+            boot: boot::boot_with(board, &lease.image, qemuboot.as_ref(), &corner)?,
             disks: disk.iter().map(|disk| disk.socket().to_path_buf()).collect(),
             console: corner.socket("console")?,
             qmp: corner.socket("qmp")?,
@@ -260,58 +259,4 @@ fn memory(board: &Board, image: &Image, machine: &Machine) -> Option<u32> {
     }
     let of_board = board.qemu.as_ref().and_then(|on| on.memory_mib);
     of_board.into_iter().chain(image.memory_mib).max()
-}
-
-fn read_qemuboot(image: &Image) -> Outcome<Option<QemuBoot>> {
-    let Boot::Qemuboot(artefact) = &image.boot else { return Ok(None) };
-    let path = image.path(&artefact.file);
-    let text = fs::read_to_string(&path)
-        .map_err(|error| Trouble::rack(format!("failed to read {}: {error}", path.display())))?;
-    QemuBoot::parse(&text, &path).map(Some).map_err(Trouble::rack)
-}
-
-fn boot_with(
-    prepared: &Prepared,
-    qemuboot: Option<&QemuBoot>,
-    corner: &RunDir,
-) -> Outcome<BootWith> {
-    let image = &prepared.image;
-    let path = |file: &PathBuf| absolute(&image.path(file));
-    Ok(match &image.boot {
-        Boot::Builtin(_) => BootWith::Builtin,
-        Boot::Firmware(artefact) => BootWith::Firmware(path(&artefact.file)?),
-        Boot::Kernel(kernel) => BootWith::Kernel {
-            kernel: path(&kernel.file)?,
-            initrd: kernel.initrd.as_ref().map(path).transpose()?,
-            dtb: kernel.dtb.as_ref().map(path).transpose()?,
-            cmdline: kernel.cmdline.clone(),
-        },
-        Boot::Uefi(uefi) => {
-            // The guest writes its variables: every rig has a copy.
-            let vars = corner.file("vars.fd");
-            fs::copy(path(&uefi.vars.file)?, &vars).map_err(|error| {
-                Trouble::rack(format!("failed to copy the UEFI variables: {error}"))
-            })?;
-            BootWith::Uefi { code: path(&uefi.code.file)?, vars }
-        }
-        Boot::Qemuboot(artefact) => {
-            let wic = image
-                .disk
-                .as_ref()
-                .is_some_and(|disk| disk.file.to_string_lossy().contains(".wic"));
-            match qemuboot {
-                Some(boot) => boot.boot(&absolute(&image.dir)?, wic),
-                None => {
-                    let file = artefact.file.display();
-                    return Err(Trouble::rack(format!("failed to read {file}")));
-                }
-            }
-        }
-    })
-}
-
-/// QEMU does not run in our folder's name space for ever: name files from the root.
-fn absolute(path: &Path) -> Outcome<PathBuf> {
-    std::path::absolute(path)
-        .map_err(|error| Trouble::rack(format!("failed to find {}: {error}", path.display())))
 }

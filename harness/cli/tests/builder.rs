@@ -1,0 +1,34 @@
+//! The demo image's builder: the same inputs give the same bytes, wherever they are built.
+
+mod common;
+
+use std::fs;
+use std::process::Command;
+
+#[test]
+fn two_builds_of_one_image_are_identical() {
+    let first = common::demo("aarch64", "mini");
+    let dir = tempfile::tempdir().unwrap();
+    let second = dir.path().join("elsewhere");
+    let built = Command::new(common::root().join("fixtures/demo-os/build"))
+        .args(["--arch", "aarch64", "--variant", "mini", "--out"])
+        .arg(&second)
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    for file in ["image.toml", "disk.img", "u-boot.bin", "packages.list"] {
+        let (one, other) =
+            (fs::read(first.join(file)).unwrap(), fs::read(second.join(file)).unwrap());
+        assert!(one == other, "{file} differs between two builds");
+    }
+}
+
+#[test]
+fn an_unknown_architecture_is_told() {
+    let built = Command::new(common::root().join("fixtures/demo-os/build"))
+        .args(["--arch", "mips", "--variant", "mini"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&built.stderr);
+    assert!(!built.status.success() && said.contains("x86_64, aarch64"), "{said}");
+}

@@ -1,0 +1,113 @@
+"""1 MiB of guest console from the spawn to its end mark: a bare reader, hil, and labgrid."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+
+import bare
+from common import CACHE, PATIENCE, CannotMeasure, Result, command, example_image, in_turns, say
+from hilrun import Run
+
+LABGRID = "labgrid==26.0.1"
+# A run under labgrid takes some twenty times as long as the others.
+SLOW_RUNS = 3
+MARK = "flood done"
+CASE = ("--case", "boot/stages-in-order")
+MANIFEST = """\
+name = "flood"
+arch = "aarch64"
+[boot.kernel]
+file    = "{0}/vmlinuz"
+initrd  = "{0}/initrd.cpio.gz"
+cmdline = "console=ttyAMA0 panic=-1 hil.do=flood=1024"
+[stages]
+ready = "{1}"
+"""
+
+
+def measure(hil, runs, work):
+    image = work / "image.toml"
+    image.write_text(MANIFEST.format(example_image(), MARK))
+    say("console: installing labgrid")
+    python, version = labgrid()
+    say(f"console: {runs} rounds")
+    program, pairs = bare.line_of_hil(hil, image, work / "warm", *CASE)
+    plain = bare.without_harness(pairs)
+    environment = work / "labgrid.json"
+    environment.write_text(json.dumps(labgrid_environment(program, plain)))
+
+    result = Result("console", "1 MiB of guest console, spawn to end mark")
+    raw, by_hil = result.series_of("bare socket reader", "s"), result.series_of("hil", "s")
+    own = result.series_of("hil, by its own clock", "s")
+    peer = result.series_of(f"labgrid {version}", "s")
+
+    def run_raw(_):
+        raw.add(bare.time_to_mark(program, plain, MARK, work))
+
+    def run_hil(nth):
+        with Run(hil, image, work / f"hil{nth}", *CASE) as run:
+            run.follow()
+        by_hil.add(run.seen["ready"])
+        own.add(run.took["ready"])
+
+    def run_labgrid(nth):
+        if nth < SLOW_RUNS:
+            peer.add(time_labgrid(python, environment))
+
+    in_turns(runs, run_raw, run_hil, run_labgrid)
+    result.target("hil / bare reader", by_hil.median / raw.median, 1.03)
+    result.target("hil / labgrid", by_hil.median / peer.median, 1.03)
+    return result
+
+
+def labgrid():
+    """A Python that has labgrid, in an environment of its own; and labgrid's version."""
+    venv = CACHE / "bench-venv"
+    python = venv / "bin/python"
+    ask = "import importlib.metadata as m; print(m.version('labgrid'))"
+    wanted = LABGRID.partition("==")[2]
+
+    def version():
+        if not python.exists():
+            return None
+        done = subprocess.run([python, "-c", ask], capture_output=True, text=True)
+        return done.stdout.strip()
+
+    if version() != wanted:
+        # Debian puts the module into a package of its own, python3-venv.
+        command(sys.executable, "-m", "venv", venv)
+        command(python, "-m", "pip", "install", "--quiet", LABGRID)
+    return python, version()
+
+
+def labgrid_environment(program, pairs):
+    """labgrid's configuration for the same machine: what it has a word for by that word, the rest
+    as further arguments."""
+    words = {"-machine": "machine", "-cpu": "cpu", "-m": "memory", "-append": "boot_args"}
+    driver, extra = {"qemu_bin": "qemu", "kernel": "kernel"}, []
+    kernel = None
+    for option, value in pairs:
+        if option == "-kernel":
+            kernel = value
+        elif option in words:
+            driver[words[option]] = value
+        elif option != "-display":  # labgrid's default is none, too.
+            extra += [word for word in (option, value) if word is not None]
+    driver["extra_args"] = shlex.join(extra)
+    return {
+        "targets": {"main": {"drivers": {"QEMUDriver": driver}}},
+        "images": {"kernel": kernel},
+        "tools": {"qemu": program},
+    }
+
+
+def time_labgrid(python, environment):
+    script = bare.__file__.replace("bare.py", "labgrid_reader.py")
+    words = [python, script, environment, MARK, str(PATIENCE)]
+    done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    found = re.search(r"^seconds ([0-9.]+)$", done.stdout, re.MULTILINE)
+    if done.returncode != 0 or not found:
+        raise CannotMeasure(f"labgrid ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return float(found.group(1))

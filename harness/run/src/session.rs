@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hil_core::case::{Case, Suite};
 use hil_core::event::{Journal, What};
-use hil_core::parts::{Console, Seen};
+use hil_core::parts::{Console, Seen, Sighting};
 use hil_core::plan::{PlannedCase, SessionPlan};
 use hil_core::rig::{Rig, TAIL_LINES};
 use hil_core::stage::Stage;
 use hil_core::trouble::{Outcome, Trouble};
 use hil_core::verdict::Verdict;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::adapters;
 use crate::case;
@@ -45,7 +49,7 @@ pub(crate) async fn run(mut context: Context<'_>, lease: Lease, plan: &SessionPl
             if let Err(trouble) = rig.power_off().await {
                 journal.note(format!("the board's power could not be switched off: {trouble}"));
             }
-            watcher.abort();
+            watcher.end().await;
         }
     }
     let took = (journal.clock().now() - started).as_secs_f64();
@@ -56,7 +60,7 @@ async fn lease_rig(
     context: &Context<'_>,
     lease: &Lease,
     plan: &SessionPlan,
-) -> Outcome<(Rig, tokio::task::JoinHandle<()>)> {
+) -> Outcome<(Rig, Watcher)> {
     let leased = context.rack.lease(lease).await?;
     let journal = lease.journal.clone();
     for note in &leased.notes {
@@ -67,21 +71,48 @@ async fn lease_rig(
         power: leased.parts.power.label(),
         medium: leased.medium.clone(),
     });
-    let watcher = tokio::spawn(record_alarms(leased.console.clone(), journal.clone()));
+    let watcher = Watcher::start(leased.console.clone(), journal.clone());
     let rig = Rig::new(leased.parts, adapters::for_image(&lease.image.image), journal);
     Ok((rig, watcher))
 }
 
-/// Every alarm becomes an event, whether or not a case waits for one.
-async fn record_alarms(console: Arc<dyn Console>, journal: Journal) {
-    // What was sighted before belongs to an earlier session of the board.
-    let mut cursor = console.sightings();
-    loop {
-        let sighting = console.sighting(&mut cursor).await;
-        if let Seen::Alarm(alarm) = sighting.what {
-            let (line, offset) = (sighting.line, sighting.offset);
-            journal.record_at(sighting.at, What::Alarm { alarm, line, offset });
-        }
+/// Makes every alarm an event, whether or not a case waits for one.
+struct Watcher {
+    task: JoinHandle<()>,
+    over: oneshot::Sender<()>,
+}
+
+impl Watcher {
+    fn start(console: Arc<dyn Console>, journal: Journal) -> Watcher {
+        let (over, mut ended) = oneshot::channel();
+        // What was sighted before belongs to an earlier session of the board.
+        let mut cursor = console.sightings();
+        let task = tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    sighting = console.sighting(&mut cursor) => record_alarm(&journal, sighting),
+                    _ = &mut ended => break,
+                }
+            }
+            while cursor < console.sightings() {
+                record_alarm(&journal, console.sighting(&mut cursor).await);
+            }
+        });
+        Watcher { task, over }
+    }
+
+    /// Records what has been sighted up to now, and nothing after it.
+    async fn end(self) {
+        // Neither can fail unless the task has ended, which it does only when told.
+        let _ = self.over.send(());
+        let _ = self.task.await;
+    }
+}
+
+fn record_alarm(journal: &Journal, sighting: Sighting) {
+    if let Seen::Alarm(alarm) = sighting.what {
+        let (line, offset) = (sighting.line, sighting.offset);
+        journal.record_at(sighting.at, What::Alarm { alarm, line, offset });
     }
 }
 

@@ -1,0 +1,372 @@
+//! The runner against a board of air: what it records when cases pass, fail, hang, panic and lose
+//! their board. Time is tokio's, paused, so deadlines of minutes cost nothing.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hil_core::board::Board;
+use hil_core::case::Body;
+use hil_core::deadline::Deadline;
+use hil_core::event::{Clock, Event, Sink, What};
+use hil_core::image::Image;
+use hil_core::mask::Masker;
+use hil_core::parts::{
+    Alarm, Console, CutPolicy, CutReport, Match, Output, Power, Progress, Seen, Shell, Sighting,
+};
+use hil_core::plan::{Selection, plan_board};
+use hil_core::prelude::*;
+use hil_core::rig::Parts;
+use hil_core::verdict::Verdict;
+use hil_run::interrupt;
+use hil_run::prepare::Prepared;
+use hil_run::rack::{Lease, Leased, Rack};
+use hil_run::runner::{BoardRun, Run};
+use regex::bytes::Regex;
+use tokio::sync::watch;
+
+/// What happens on the simulated board, seen and set by tests.
+#[derive(Default)]
+struct Air {
+    sightings: Mutex<Vec<Sighting>>,
+    news: tokio::sync::Notify,
+    power_ons: AtomicU32,
+    /// Stage marks appear at power-on only while this is unset.
+    dead: std::sync::atomic::AtomicBool,
+    loss: Mutex<Option<watch::Sender<Option<Trouble>>>>,
+}
+
+impl Air {
+    fn show(&self, what: Seen, line: &str) {
+        let at = Duration::ZERO;
+        let sighting = Sighting { at, offset: 0, line: line.into(), what };
+        self.sightings.lock().unwrap().push(sighting);
+        self.news.notify_waiters();
+    }
+
+    fn lose(&self) {
+        if let Some(loss) = &*self.loss.lock().unwrap() {
+            loss.send_replace(Some(Trouble::rack("qemu was killed by SIGKILL")));
+        }
+    }
+}
+
+struct AirPower(Arc<Air>);
+
+#[async_trait]
+impl Power for AirPower {
+    fn label(&self) -> String {
+        "air".into()
+    }
+
+    async fn on(&mut self) -> Outcome {
+        self.0.power_ons.fetch_add(1, Ordering::SeqCst);
+        if let Some(loss) = &*self.0.loss.lock().unwrap() {
+            loss.send_replace(None);
+        }
+        if !self.0.dead.load(Ordering::SeqCst) {
+            self.0.show(Seen::Stage(Stage::Ready), "ready");
+        }
+        Ok(())
+    }
+
+    async fn off(&mut self) -> Outcome {
+        Ok(())
+    }
+
+    async fn cut(&mut self, _policy: CutPolicy, _seed: u64) -> Outcome<CutReport> {
+        Ok(CutReport::default())
+    }
+
+    fn loss(&self) -> watch::Receiver<Option<Trouble>> {
+        let mut loss = self.0.loss.lock().unwrap();
+        loss.get_or_insert_with(|| watch::channel(None).0).subscribe()
+    }
+}
+
+struct AirConsole(Arc<Air>);
+
+#[async_trait]
+impl Console for AirConsole {
+    fn position(&self) -> u64 {
+        0
+    }
+
+    async fn send(&self, _bytes: &[u8]) -> Outcome {
+        Ok(())
+    }
+
+    async fn expect(&self, _from: u64, _pattern: &Regex, deadline: Deadline) -> Outcome<Match> {
+        tokio::time::sleep_until(deadline.instant()).await;
+        Err(Trouble::unmet("nothing on the console"))
+    }
+
+    fn read(&self, _from: u64, _most: usize) -> Outcome<Vec<u8>> {
+        Ok(Vec::new())
+    }
+
+    fn tail(&self, _lines: usize) -> Vec<String> {
+        vec!["last words".into()]
+    }
+
+    fn sightings(&self) -> u64 {
+        self.0.sightings.lock().unwrap().len() as u64
+    }
+
+    async fn sighting(&self, cursor: &mut u64) -> Sighting {
+        loop {
+            let news = self.0.news.notified();
+            tokio::pin!(news);
+            news.as_mut().enable();
+            let next = self.0.sightings.lock().unwrap().get(*cursor as usize).cloned();
+            if let Some(sighting) = next {
+                *cursor += 1;
+                return sighting;
+            }
+            news.await;
+        }
+    }
+}
+
+/// Answers every command with success.
+struct AirShell;
+
+#[async_trait]
+impl Shell for AirShell {
+    fn name(&self) -> &'static str {
+        "console"
+    }
+
+    async fn open(&mut self, _deadline: Deadline) -> Outcome {
+        Ok(())
+    }
+
+    async fn exec(&mut self, _command: &str, _deadline: Deadline) -> Outcome<Output> {
+        Ok(Output::default())
+    }
+
+    async fn upload(&mut self, _: &Path, _: &str, _: Progress<'_>, _: Deadline) -> Outcome {
+        Ok(())
+    }
+
+    async fn download(&mut self, _: &str, _: &Path, _: Progress<'_>, _: Deadline) -> Outcome {
+        Ok(())
+    }
+
+    fn forget(&mut self) {}
+}
+
+/// The case under test finds its board's air here; each test runs on a thread of its own.
+struct AirRack(Arc<Air>);
+
+#[async_trait]
+impl Rack for AirRack {
+    async fn lease(&self, lease: &Lease) -> Outcome<Leased> {
+        let console: Arc<dyn Console> = Arc::new(AirConsole(self.0.clone()));
+        let parts = Parts {
+            board: lease.board.clone(),
+            image: lease.image.image.clone(),
+            power: Box::new(AirPower(self.0.clone())),
+            console: console.clone(),
+            login: Some(Box::new(AirShell)),
+            ssh: None,
+            slowness: 1.0,
+            reach_by: Box::new(Vec::new),
+        };
+        Ok(Leased { parts, console, notes: Vec::new(), medium: "air".into() })
+    }
+}
+
+#[derive(Default)]
+struct Heard(Mutex<Vec<What>>);
+
+impl Sink for Heard {
+    fn event(&self, _board: &str, event: &Event) {
+        self.0.lock().unwrap().push(event.what.clone());
+    }
+}
+
+thread_local! {
+    /// A case's body is a plain function: this is how it reaches its test's board.
+    static AIR: std::cell::RefCell<Option<Arc<Air>>> = const { std::cell::RefCell::new(None) };
+}
+
+fn air() -> Arc<Air> {
+    AIR.with(|air| air.borrow().clone().unwrap())
+}
+
+const fn case(name: &'static str, deadline: Duration, body: Body) -> Case {
+    Case { name, about: "", needs: &[], deadline, body }
+}
+
+async fn passes(_rig: &mut Rig) -> Outcome {
+    Ok(())
+}
+
+async fn fails(_rig: &mut Rig) -> Outcome {
+    Err(Trouble::product("the product is wrong"))
+}
+
+async fn hangs(_rig: &mut Rig) -> Outcome {
+    std::future::pending().await
+}
+
+async fn panics(_rig: &mut Rig) -> Outcome {
+    panic!("a bug of ours")
+}
+
+async fn loses_its_board(_rig: &mut Rig) -> Outcome {
+    // As it happens: first the connection breaks, a moment later the emulator's end is known.
+    let air = air();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        air.lose();
+    });
+    Err(Trouble::product("the connection broke"))
+}
+
+async fn sees_a_panic(_rig: &mut Rig) -> Outcome {
+    air().show(Seen::Alarm(Alarm::Panic), "Kernel panic - not syncing: oh no");
+    std::future::pending().await
+}
+
+const PASSES: Case = case("passes", secs(5), hil_core::body!(passes));
+const AGAIN: Case = case("again", secs(5), hil_core::body!(passes));
+const FAILS: Case = case("fails", secs(5), hil_core::body!(fails));
+const HANGS: Case = case("hangs", secs(40), hil_core::body!(hangs));
+const MORE: Case = case("more", secs(40), hil_core::body!(hangs));
+const PANICS: Case = case("panics", secs(5), hil_core::body!(panics));
+const LOSES: Case = case("loses", secs(5), hil_core::body!(loses_its_board));
+const KERNEL: Case = case("kernel", secs(5), hil_core::body!(sees_a_panic));
+
+/// Runs these cases; the events without their times.
+fn run(cases: &'static [Case], dead: bool) -> (Vec<What>, Arc<Air>) {
+    let suite: &'static [Suite] =
+        Box::leak(Box::new([Suite { name: "s", about: "", cases, deadline: secs(60) }]));
+    let text = "title = \"X\"\narch = \"arm\"\n[qemu]\nmachine = \"m\"\n[stages]\nready = \"r\"\n";
+    let board = Board::parse(text, Path::new("qemu-x.toml")).unwrap();
+    let text = "name = \"os\"\narch = \"arm\"\n[boot.kernel]\nfile = \"k\"\n[login]\n";
+    let image = Image::parse(text, Path::new("image.toml")).unwrap();
+    let selection = Selection {
+        suites: suite,
+        wanted: &|_| true,
+        required: &|_| false,
+        expected: &|_| None,
+        repeat: 1,
+        seed: 1,
+    };
+    let plan = plan_board(&board, &[(&image, "d".into())], &selection);
+    let prepared = Prepared { image: Arc::new(image), disk: None, digest: "d".into() };
+    let (heard, air) = (Arc::new(Heard::default()), Arc::new(Air::default()));
+    air.dead.store(dead, Ordering::SeqCst);
+    AIR.with(|cell| *cell.borrow_mut() = Some(air.clone()));
+    let run = Run {
+        rack: Arc::new(AirRack(air.clone())),
+        suites: suite,
+        boards: vec![BoardRun {
+            board: Arc::new(board),
+            plan,
+            images: BTreeMap::from([("d".to_string(), Arc::new(prepared))]),
+            dir: "unused".into(),
+            sinks: vec![heard.clone()],
+            masker: Masker::default(),
+        }],
+        jobs: 1,
+        keep: false,
+        kept: Arc::new(|_, _| {}),
+        clock: Clock::new(),
+        started: String::new(),
+        host: String::new(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let (_interrupter, interrupt) = interrupt::pair();
+    runtime.block_on(run.go(interrupt));
+    let events = heard.0.lock().unwrap().clone();
+    (events, air)
+}
+
+fn verdict(events: &[What], name: &str) -> (Verdict, String) {
+    let found = events.iter().find_map(|event| match event {
+        What::CaseFinished { case, verdict, why, .. } if case.name == name => {
+            Some((*verdict, why.clone().unwrap_or_default()))
+        }
+        _ => None,
+    });
+    found.unwrap_or_else(|| panic!("{name} has no verdict in {events:#?}"))
+}
+
+#[test]
+fn a_failure_does_not_stop_the_next_case_nor_cost_a_boot() {
+    let (events, air) = run(&[PASSES, FAILS, AGAIN], false);
+    assert_eq!(verdict(&events, "passes").0, Verdict::Pass);
+    assert_eq!(verdict(&events, "fails"), (Verdict::Fail, "the product is wrong".into()));
+    assert_eq!(verdict(&events, "again").0, Verdict::Pass);
+    assert_eq!(air.power_ons.load(Ordering::SeqCst), 1);
+    assert!(matches!(events.last(), Some(What::RunFinished { interrupted: false, .. })));
+}
+
+#[test]
+fn a_case_is_written_down_before_it_runs() {
+    let (events, _) = run(&[PANICS], false);
+    let at = |wanted: fn(&What) -> bool| events.iter().position(wanted).unwrap();
+    let started = at(|event| matches!(event, What::CaseStarted { .. }));
+    assert!(started < at(|event| matches!(event, What::CaseFinished { .. })));
+}
+
+#[test]
+fn a_hanging_case_fails_at_its_deadline_and_the_suites_deadline_bounds_all() {
+    let (events, _) = run(&[HANGS, MORE, AGAIN], false);
+    let (verdict_, why) = verdict(&events, "hangs");
+    assert_eq!(verdict_, Verdict::Fail);
+    assert!(why.contains("deadline of 40.0 s"), "{why}");
+    // Of the suite's 60 seconds 40 and the judging were spent; then none were left.
+    let (_, why) = verdict(&events, "more");
+    assert!(why.contains("deadline of 19.5 s"), "{why}");
+    assert_eq!(verdict(&events, "again").0, Verdict::Skip);
+}
+
+#[test]
+fn a_panic_of_ours_breaks_and_is_never_the_products() {
+    let (events, _) = run(&[PANICS, AGAIN], false);
+    let (verdict_, why) = verdict(&events, "panics");
+    assert_eq!((verdict_, why.contains("a bug of ours")), (Verdict::Broken, true), "{why}");
+    assert_eq!(verdict(&events, "again").0, Verdict::Pass);
+}
+
+#[test]
+fn a_board_lost_a_moment_after_the_failure_explains_it() {
+    let (events, air) = run(&[LOSES, AGAIN], false);
+    let (verdict_, why) = verdict(&events, "loses");
+    assert_eq!((verdict_, why.as_str()), (Verdict::Broken, "qemu was killed by SIGKILL"));
+    assert_eq!(verdict(&events, "again").0, Verdict::Pass);
+    assert_eq!(air.power_ons.load(Ordering::SeqCst), 2, "the lost board was not brought up again");
+}
+
+#[test]
+fn a_kernel_panic_ends_the_case_at_once_and_is_an_event() {
+    let (events, _) = run(&[KERNEL], false);
+    let (verdict_, why) = verdict(&events, "kernel");
+    assert_eq!(verdict_, Verdict::Fail);
+    assert!(why.contains("Kernel panic - not syncing: oh no"), "{why}");
+    assert!(events.iter().any(|event| matches!(event, What::Alarm { alarm: Alarm::Panic, .. })));
+}
+
+#[test]
+fn a_dead_board_is_one_failure_and_no_case_is_started() {
+    let (events, _) = run(&[PASSES, AGAIN], true);
+    let failed: Vec<&What> =
+        events.iter().filter(|event| matches!(event, What::BringUpFailed { .. })).collect();
+    assert_eq!(failed.len(), 1, "{events:#?}");
+    assert!(matches!(failed[0], What::BringUpFailed { verdict: Verdict::Fail, why, .. }
+        if why.contains("ready was not reached")));
+    assert!(!events.iter().any(|event| matches!(event, What::CaseStarted { .. })));
+}

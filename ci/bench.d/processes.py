@@ -53,7 +53,16 @@ def emulator_below(pid):
 
 def peak_kib(pid):
     """The most memory that was ever resident; `None` when the process is gone."""
-    for line in _read(pid, "status").splitlines():
-        if line.startswith(b"VmHWM:"):
+    return _figure(pid, "status", b"VmHWM:")
+
+
+def share_kib(pid):
+    """Its present memory, where a page in use by N processes counts for one Nth."""
+    return _figure(pid, "smaps_rollup", b"Pss:") or 0
+
+
+def _figure(pid, name, key):
+    for line in _read(pid, name).splitlines():
+        if line.startswith(key):
             return int(line.split()[1])
     return None

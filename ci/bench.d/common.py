@@ -26,7 +26,10 @@ def say(text):
 def command(*words):
     """Runs a preparation, and shows what it says only to whoever watches."""
     words = [str(word) for word in words]
-    done = subprocess.run(words, cwd=TOP, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+    try:
+        done = subprocess.run(words, cwd=TOP, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+    except OSError as why:
+        raise CannotMeasure(f"failed to run {words[0]}: {why}; ci/setup installs it") from None
     if done.returncode != 0:
         raise CannotMeasure(f"`{' '.join(words)}` ended with {done.returncode}")
 
@@ -53,8 +56,11 @@ def example_image():
 
 def say_host(hil):
     def first_line(*words):
-        done = subprocess.run(words, capture_output=True, text=True)
-        return done.stdout.splitlines()[0] if done.returncode == 0 else f"no {words[0]}"
+        try:
+            done = subprocess.run(words, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError) as why:
+            raise CannotMeasure(f"failed to run {words[0]}: {why}") from None
+        return done.stdout.splitlines()[0]
 
     load = " ".join(f"{load:.2f}" for load in os.getloadavg())
     print(f"{first_line(str(hil), '--version')} · {first_line(f'qemu-system-{ARCH}', '--version')}")

@@ -298,10 +298,10 @@ impl Image {
             let why = format!("`{}` is none of the slots {:?}", slots.first, slots.names);
             return Err(at("slots.first", why));
         }
-        for inject in &self.inject {
+        for (index, inject) in self.inject.iter().enumerate() {
             if inject.file.is_some() == inject.text.is_some() {
                 let why = format!("inject of {}: give either `file` or `text`", inject.path);
-                return Err(at("inject", why));
+                return Err(at(&format!("inject.{index}"), why));
             }
         }
         self.check_bootable(&at)
@@ -393,5 +393,12 @@ ready = "welcome"
         let slots = "[slots]\nnames = [\"A\"]\nfirst = \"C\"\ncommand = \"true\"\n";
         let error = parse(&format!("{TEN_LINES}{slots}")).unwrap_err();
         assert_eq!(error.line, 12, "{error}");
+    }
+
+    #[test]
+    fn a_wrong_inject_is_shown_where_it_stands() {
+        let inject = "[[inject]]\npartition = \"boot\"\npath = \"a\"\n";
+        let error = parse(&format!("{TEN_LINES}{inject}text = \"x\"\n{inject}")).unwrap_err();
+        assert_eq!(error.line, 14, "{error}");
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
+use toml::de::{DeTable, DeValue};
 
 /// A mistake in a board, machine, image or lab file.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,24 +115,40 @@ pub fn nearest<'c>(wrong: &str, candidates: impl Iterator<Item = &'c str>) -> Op
         .map(|(_, candidate)| candidate)
 }
 
-/// Where the value of a dotted key begins, by reading the headers and keys of the text.
+/// Where the value of a dotted key begins. An array's elements are named by number: `inject.1`.
+///
+/// Of a key that does not stand in the text, the innermost table around it is shown instead.
 fn value_offset(text: &str, key: &str) -> Option<usize> {
-    let mut table = String::new();
+    let Ok(root) = DeTable::parse(text) else { return ini_value_offset(text, key) };
+    let mut segments = key.split('.');
+    let mut value = root.get_ref().get(segments.next()?)?;
+    for segment in segments {
+        let inner = match value.get_ref() {
+            DeValue::Table(table) => table.get(segment),
+            DeValue::Array(array) => segment.parse::<usize>().ok().and_then(|i| array.get(i)),
+            _ => None,
+        };
+        let Some(inner) = inner else { break };
+        value = inner;
+    }
+    Some(value.span().start)
+}
+
+/// The same for a file that is no TOML, such as Yocto's `qemuboot.conf`: sections of
+/// `key = value`, one a line.
+fn ini_value_offset(text: &str, key: &str) -> Option<usize> {
+    let (wanted_section, wanted) = key.rsplit_once('.').unwrap_or(("", key));
+    let mut section = "";
     let mut offset = 0;
     for line in text.split_inclusive('\n') {
-        let trimmed = line.trim();
-        if let Some(header) = trimmed.strip_prefix('[') {
-            table = header.trim_matches(['[', ']', ' ']).to_string();
-            if table == key {
-                return Some(offset);
-            }
-        } else if let Some((name, value)) = line.split_once('=') {
-            let name = name.trim();
-            let full = if table.is_empty() { name.to_string() } else { format!("{table}.{name}") };
-            if full == key {
-                let blanks = value.len() - value.trim_start().len();
-                return Some(offset + line.len() - value.len() + blanks);
-            }
+        let header = line.trim().strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+        if let Some(name) = header {
+            section = name;
+        } else if let Some((name, value)) = line.split_once('=')
+            && section == wanted_section
+            && name.trim() == wanted
+        {
+            return Some(offset + line.len() - value.trim_start().len());
         }
         offset += line.len();
     }
@@ -181,5 +198,37 @@ mod tests {
         let error = ConfigError::at_key(Path::new("b.toml"), text, "power.channel", "no such");
         assert_eq!((error.line, error.column), (4, 13));
         assert!(from_toml::<Sample>(text, Path::new("b.toml")).unwrap().power.is_some());
+    }
+
+    fn found(text: &str, key: &str) -> (usize, usize) {
+        let error = ConfigError::at_key(Path::new("b.toml"), text, key, "wrong");
+        (error.line, error.column)
+    }
+
+    #[test]
+    fn a_late_check_reads_toml_as_toml_is_written() {
+        assert_eq!(found("[login] # how\nprompt = \"(\"\n", "login.prompt"), (2, 10));
+        assert_eq!(found("login = { user = \"=\", prompt = \"(\" }\n", "login.prompt"), (1, 32));
+        assert_eq!(found("login.prompt = \"(\"\n", "login.prompt"), (1, 16));
+        assert_eq!(found("a = \"\"\"\nb = 1\n\"\"\"\nb = 2\n", "b"), (4, 5));
+    }
+
+    #[test]
+    fn one_of_several_tables_is_named_by_its_number() {
+        let text = "[[inject]]\npath = \"a\"\n[[inject]]\npath = \"b\"\n";
+        assert_eq!(found(text, "inject.1"), (3, 1));
+        assert_eq!(found(text, "inject.1.path"), (4, 8));
+    }
+
+    #[test]
+    fn a_key_that_is_not_there_is_shown_at_its_table() {
+        assert_eq!(found("title = \"x\"\n[power]\nchannel = 1\n", "power.host"), (2, 1));
+        assert_eq!(found("title = \"x\"\n", "power.host"), (0, 0));
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_searched_by_lines() {
+        let text = "[other]\nqb_mem = 1\n[config_bsp]\nqb_mem = -m lots\n";
+        assert_eq!(found(text, "config_bsp.qb_mem"), (4, 10));
     }
 }

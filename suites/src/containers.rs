@@ -98,10 +98,12 @@ async fn logs_kept(rig: &mut Rig) -> Outcome {
         command: &["sh", "-c", "echo to-out; echo to-err >&2; exit 3"],
         ..Default::default()
     };
-    engine.start(rig, "hil-logs", &container).await?;
-    let status = engine.wait(rig, "hil-logs").await?;
-    let logs = engine.logs(rig, "hil-logs").await?;
-    engine.remove(rig, "hil-logs").await?;
+    // Named by the seed, so that a repetition never meets what an earlier one left.
+    let name = format!("hil-logs-{:x}", rig.seed());
+    engine.start(rig, &name, &container).await?;
+    let status = engine.wait(rig, &name).await?;
+    let logs = engine.logs(rig, &name).await?;
+    engine.remove(rig, &name).await?;
     check!(status == 3, "exit 3 arrived as {status}");
     check!(logs.stdout == "to-out\n", "stdout was kept as {:?}", logs.stdout);
     check!(logs.stderr == "to-err\n", "stderr was kept as {:?}", logs.stderr);

@@ -11,6 +11,8 @@ use crate::failure::Failure;
 /// A board's folder is known as hil's by this file in it.
 const EVENTS: &str = "events.jsonl";
 const LOCK: &str = ".hil-lock";
+/// What `hil report` makes of all boards together.
+const REPORTS: [&str; 3] = ["junit.xml", "summary.md", "report.html"];
 
 /// Held by a run; the claim ends with the process, however that ends.
 pub(crate) struct OutDir {
@@ -38,9 +40,13 @@ impl OutDir {
         lock.set_len(0).map_err(failed)?;
         writeln!(&lock, "{}", std::process::id()).map_err(failed)?;
         for entry in fs::read_dir(path).map_err(failed)? {
-            let dir = entry.map_err(failed)?.path();
-            if dir.join(EVENTS).is_file() {
-                fs::remove_dir_all(&dir).map_err(failed)?;
+            let found = entry.map_err(failed)?.path();
+            let name = found.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if found.join(EVENTS).is_file() {
+                fs::remove_dir_all(&found).map_err(failed)?;
+            } else if REPORTS.contains(&name.trim_end_matches(".new")) {
+                // A run that is killed must not leave the green reports of the one before.
+                fs::remove_file(&found).map_err(failed)?;
             }
         }
         Ok(OutDir { path: path.to_path_buf(), _lock: lock })
@@ -68,8 +74,15 @@ mod tests {
             fs::create_dir(dir.path().join(board)).unwrap();
             fs::write(dir.path().join(board).join(file), "x").unwrap();
         }
+        for file in ["junit.xml", "report.html", "junit.xml.new", "notes.txt"] {
+            fs::write(dir.path().join(file), "x").unwrap();
+        }
         let out = OutDir::claim(dir.path()).unwrap();
         assert!(!dir.path().join("a").exists());
+        for file in ["junit.xml", "report.html", "junit.xml.new"] {
+            assert!(!dir.path().join(file).exists(), "{file} of the run before is left");
+        }
+        assert!(dir.path().join("notes.txt").exists());
         assert!(dir.path().join("mine/thesis.tex").exists());
         assert!(out.board("mine").unwrap_err().message.contains("no run of hil's"));
     }

@@ -14,6 +14,7 @@ use hil_core::plan::{BoardPlan, Selection, plan_board};
 use hil_core::verdict::exit;
 use hil_qemu::catalogue::Catalogue;
 use hil_report::live::colour_on_stdout;
+use hil_report::rebuild::report_of;
 use hil_report::{EventsFile, Live, Merged, Report};
 use hil_run::interrupt;
 use hil_run::runner::{BoardRun, Run};
@@ -144,17 +145,29 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let jobs = args.jobs.unwrap_or_else(|| cores().min(boards.len()));
     let dirs: Vec<PathBuf> = boards.iter().map(|board| board.dir.clone()).collect();
     let started = started.format(&Rfc3339).unwrap_or_default();
-    drive(args, resolved.catalogue, boards, jobs, (clock, started), live.clone())?;
+    let nothing_to_run = boards.iter().all(|board| board.plan.cases() == 0);
+    let defect = drive(args, resolved.catalogue, boards, jobs, (clock, started), live.clone())?;
     drop(live);
-    for (file, dir) in files.iter().zip(&dirs) {
-        if let Some(fault) = file.fault() {
-            let what = format!("failed to write the events in {}", dir.display());
-            return Err(Failure::host(format!("{what}: {fault}")));
-        }
+    let fault = files.iter().zip(&dirs).find_map(|(file, dir)| {
+        file.fault().map(|why| format!("failed to write the events in {}: {why}", dir.display()))
+    });
+    let code = finish(&args.out, &dirs);
+    match (defect, fault) {
+        (Some(defect), _) => Err(Failure {
+            code: exit::INTERNAL,
+            message: format!("a defect of hil itself, please report it: {defect}"),
+        }),
+        // A failed case stays a failed case, however little could be written.
+        (None, Some(fault)) if code != exit::FAILED => Err(Failure::host(fault)),
+        (None, None) if code == exit::OK && nothing_to_run => Err(Failure {
+            code: exit::NOTHING_SELECTED,
+            message: "no case could run here; the reasons are above".into(),
+        }),
+        _ => Ok(code),
     }
-    finish(&args.out)
 }
 
+/// Runs it all; what hil's own code broke, if anything.
 fn drive(
     args: &RunArgs,
     catalogue: Catalogue,
@@ -162,7 +175,7 @@ fn drive(
     jobs: usize,
     (clock, started): (Clock, String),
     live: Arc<Live>,
-) -> Result<(), Failure> {
+) -> Result<Option<String>, Failure> {
     let settings = Settings { accel: args.accel, write_log: args.write_log, keep: args.keep };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -182,13 +195,13 @@ fn drive(
     };
     let rack = Arc::new(QemuRack::new(catalogue, settings, clock)?);
     let (interrupter, interrupt) = interrupt::pair();
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         tokio::spawn(signals::listen(interrupter));
-        run(rack.clone()).go(interrupt).await;
+        run(rack.clone()).go(interrupt).await
     });
     // The keeper is dismissed only when every emulator is gone.
     drop(runtime);
-    Ok(())
+    Ok(ended.err())
 }
 
 fn say_kept(live: &Live, board: &str, how: &[String]) {
@@ -199,14 +212,26 @@ fn say_kept(live: &Live, board: &str, how: &[String]) {
 }
 
 /// Makes the reports from the events on disk, shows the table, and says how it ended.
-fn finish(out: &Path) -> Result<u8, Failure> {
-    let rebuilt =
-        hil_report::rebuild(out).map_err(|error| Failure::host(format!("failed to {error}")))?;
-    let reports = rebuilt.reports;
+fn finish(out: &Path, dirs: &[PathBuf]) -> u8 {
+    let rebuilt = hil_report::rebuild(out);
+    let reports: Vec<Report> = match &rebuilt {
+        Ok(rebuilt) => rebuilt.reports.clone(),
+        // What cannot be written can still be shown.
+        Err(_) => dirs.iter().filter_map(|dir| report_of(dir).ok()).collect(),
+    };
     put(&format!("\n{}", hil_report::table(&reports, colour_on_stdout())));
-    put(&format!("\n{}\n", out.join("junit.xml").display()));
     in_github(&reports);
-    Ok(Merged::new(&reports).exit_code())
+    let code = Merged::new(&reports).exit_code();
+    match rebuilt {
+        Ok(_) => {
+            put(&format!("\n{}\n", out.join("junit.xml").display()));
+            code
+        }
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "hil: failed to {error}");
+            if code == exit::FAILED { code } else { exit::BROKEN }
+        }
+    }
 }
 
 /// In GitHub Actions: a step summary, and annotations on stdout.

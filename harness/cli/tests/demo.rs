@@ -28,7 +28,7 @@ fn passes_everything(arch: &str) {
     let (mini, full) = (demo(arch, "mini"), demo(arch, "full"));
     let ended = run(hil()
         .args(["run", "--board", &board, "--require", "*", "--suite", "boot"])
-        .args(["--suite", "containers", "--image"])
+        .args(["--suite", "containers", "--write-log", "--image"])
         .arg(&mini)
         .arg("--image")
         .arg(&full)
@@ -45,6 +45,9 @@ fn passes_everything(arch: &str) {
         assert!(console.contains(mark), "no `{mark}` on the console");
     }
     assert!(dir.join("events.jsonl").exists() && dir.join("junit.xml").exists());
+    for log in ["writes-1.log", "writes-2.log"] {
+        assert!(fs::metadata(dir.join(log)).unwrap().len() > 1000, "{log} is empty");
+    }
     let merged = junit(out.path());
     for case in ["offline-image-runs", "no-failed-units", "reboot-comes-back"] {
         assert!(merged.contains(&format!("name=\"{case}\"")), "no {case} in the merged JUnit");

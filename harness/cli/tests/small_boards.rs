@@ -28,6 +28,16 @@ fn comes_up(board: &str, console: &str) {
 }
 
 #[test]
+fn the_example_passes_every_suite_as_its_readme_runs_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = hil();
+    command.args(["run", "--board", "qemu-aarch64", "--image"]).arg(example("aarch64"));
+    let ended = run(command.arg("--out").arg(dir.path()));
+    assert_eq!(ended.code, Some(0), "{}", ended.said);
+    assert!(ended.out.contains("boot/reboot-comes-back         pass"), "{}", ended.out);
+}
+
+#[test]
 fn vexpress_a9_comes_up() {
     comes_up("qemu-vexpress-a9", "ttyAMA0");
 }

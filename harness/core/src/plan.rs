@@ -33,7 +33,7 @@ impl fmt::Display for CaseId {
 pub struct PlannedCase {
     pub id: CaseId,
     pub seed: u64,
-    /// Seconds, before scaling by the accelerator.
+    /// Seconds, before scaling by board and accelerator.
     pub deadline_s: f64,
     /// A skip of this case is a failure (`--require`).
     pub required: bool,
@@ -131,7 +131,7 @@ fn planned(
     let full = format!("{}/{}/{}", board.name, id.suite, id.name);
     PlannedCase {
         seed: derive_seed(selection.seed, &format!("{}/{id}", board.name)),
-        deadline_s: case.deadline.as_secs_f64() * board.slowness,
+        deadline_s: case.deadline.as_secs_f64(),
         required,
         expected: (selection.expected)(&full),
         id,

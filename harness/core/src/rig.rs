@@ -53,6 +53,12 @@ pub struct Rig {
     boot_times: BTreeMap<Stage, Duration>,
 }
 
+/// The kernel makes one anew at each boot (`Documentation/admin-guide/sysctl/kernel.rst`).
+const BOOT_ID: &str = "cat /proc/sys/kernel/random/boot_id";
+
+/// Stopping services may take this long on a fast host; container engines give 10 s to each.
+const SHUTDOWN: Duration = secs(15);
+
 /// How far the console's tail is quoted in messages and events.
 pub const TAIL_LINES: usize = 40;
 
@@ -110,7 +116,8 @@ impl Rig {
 
     /// `span` as it is meant on a fast host, stretched for this board and accelerator.
     pub fn scaled(&self, span: Duration) -> Duration {
-        span.mul_f64(self.parts.slowness.clamp(0.1, 1000.0))
+        let seconds = span.as_secs_f64() * self.parts.slowness.clamp(0.1, 10_000.0);
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
     }
 
     pub fn within(&self, span: Duration) -> Deadline {
@@ -147,7 +154,7 @@ impl Rig {
     }
 
     pub async fn power_on(&mut self) -> Outcome {
-        self.new_boot();
+        self.begin_boot(self.parts.console.sightings());
         self.parts.power.on().await?;
         self.journal.record_at(self.powered_at, What::PowerOn);
         Ok(())
@@ -169,23 +176,48 @@ impl Rig {
         Ok(report)
     }
 
-    /// Asks the OS to reboot and waits until it is ready again.
+    /// Asks the OS to reboot and waits until it is ready again, in a new boot: the kernel's boot
+    /// id tells one boot from another, where a mark or a login alone may be the old one's.
     pub async fn reboot(&mut self) -> Outcome {
+        let before = self.must(BOOT_ID).await?;
         let cursor = self.parts.console.sightings();
-        // The command ends with the session, in whatever way; the boot marks tell the truth.
+        // The command ends with the session, in whatever way; the boot id tells the truth.
         let asked = self.run_in("(sleep 1; reboot) >/dev/null 2>&1 &", secs(10)).await;
         asked.or_fail("could not ask for a reboot")?;
+        self.begin_boot(cursor);
+        if self.has_marks() {
+            self.sees_a_new_boot(cursor).await?;
+        }
+        let deadline = self.within(secs(self.parts.board.boot_deadline_s));
+        loop {
+            self.reach_within(Stage::Ready, deadline).await?;
+            if self.must(BOOT_ID).await? != before {
+                return Ok(());
+            }
+            if self.has_marks() || deadline.passed() {
+                return Err(Trouble::product("`reboot` had no effect: the boot id is unchanged"));
+            }
+            // The old system still answered: without marks there is nothing but to ask again.
+            tokio::time::sleep(secs(1)).await;
+            self.begin_boot(cursor);
+        }
+    }
+
+    /// Something of a new boot must appear soon, long before it can be ready.
+    async fn sees_a_new_boot(&mut self, mut cursor: u64) -> Outcome {
+        let console = self.parts.console.clone();
+        let stage = async {
+            while !matches!(console.sighting(&mut cursor).await.what, Seen::Stage(_)) {}
+            Ok(())
+        };
+        let seen = self.within(SHUTDOWN).bound("the old boot's end", stage).await;
+        seen.or_fail("`reboot` had no effect: no stage of a new boot was seen")
+    }
+
+    fn begin_boot(&mut self, cursor: u64) {
         self.forget_sessions();
         self.powered_at = self.journal.clock().now();
         self.boot_cursor = cursor;
-        self.boot_times.clear();
-        self.reach(Stage::Ready).await
-    }
-
-    fn new_boot(&mut self) {
-        self.forget_sessions();
-        self.powered_at = self.journal.clock().now();
-        self.boot_cursor = self.parts.console.sightings();
         self.boot_times.clear();
     }
 
@@ -228,6 +260,11 @@ impl Rig {
     fn has_mark(&self, stage: Stage) -> bool {
         let marks = self.parts.board.stages.overridden_by(&self.parts.image.stages);
         marks.by_stage().contains_key(&stage)
+    }
+
+    fn has_marks(&self) -> bool {
+        let marks = self.parts.board.stages.overridden_by(&self.parts.image.stages);
+        !marks.by_stage().is_empty()
     }
 
     /// An image that prints nothing of its own is ready when a shell answers.

@@ -27,6 +27,16 @@ pub(crate) struct Ended {
     pub(crate) interrupted: bool,
 }
 
+/// Judging asks the board, which takes time that Ctrl-C need not wait for.
+pub(crate) async fn judged(rig: &mut Rig, trouble: Trouble, interrupt: &mut Interrupt) -> Trouble {
+    let unjudged = trouble.clone();
+    tokio::select! {
+        biased;
+        judged = rig.judge(trouble) => judged,
+        () = interrupt.asked() => unjudged,
+    }
+}
+
 /// What stopped a body that did not end by itself.
 enum Stopped {
     Interrupted,
@@ -45,13 +55,14 @@ pub(crate) async fn run(
     let started = journal.clock().now();
     rig.set_case(Some((planned.id.clone(), planned.seed)));
 
-    let span = rig.scaled(Duration::from_secs_f64(planned.deadline_s)).min(limit);
+    let span = Duration::try_from_secs_f64(planned.deadline_s).unwrap_or(Duration::MAX);
+    let span = rig.scaled(span).min(limit);
     let (outcome, stopped) = watched(rig, body, Deadline::within(span), interrupt).await;
     let interrupted = matches!(stopped, Some(Stopped::Interrupted));
     let trouble = match outcome {
         Ok(()) => None,
         Err(trouble) if interrupted => Some(trouble),
-        Err(trouble) => Some(rig.judge(trouble).await),
+        Err(trouble) => Some(judged(rig, trouble, interrupt).await),
     };
     rig.set_case(None);
 

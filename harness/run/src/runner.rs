@@ -47,8 +47,9 @@ pub struct Run {
 }
 
 impl Run {
-    /// Runs everything; what happened is in the events.
-    pub async fn go(self, interrupt: Interrupt) {
+    /// Runs everything; what happened is in the events. An error is a defect of hil: a board's
+    /// task that panicked, whose events end there.
+    pub async fn go(self, interrupt: Interrupt) -> Result<(), String> {
         let slots = Arc::new(Semaphore::new(self.jobs.max(1)));
         let mut running = JoinSet::new();
         let shared = Arc::new(Shared {
@@ -68,7 +69,11 @@ impl Run {
                 run_board(&shared, board, interrupt).await;
             });
         }
-        while running.join_next().await.is_some() {}
+        let mut defects = Vec::new();
+        while let Some(ended) = running.join_next().await {
+            defects.extend(ended.err().map(|error| error.to_string()));
+        }
+        if defects.is_empty() { Ok(()) } else { Err(defects.join("; ")) }
     }
 }
 
@@ -85,6 +90,7 @@ struct Shared {
 async fn run_board(shared: &Shared, board: BoardRun, interrupt: Interrupt) {
     let journal = Journal::new(&board.plan.board, shared.clock, board.sinks.clone());
     let begun = shared.clock.now();
+    let mut kept = false;
     journal.record(What::RunStarted {
         schema: SCHEMA,
         hil: env!("CARGO_PKG_VERSION").into(),
@@ -111,8 +117,12 @@ async fn run_board(shared: &Shared, board: BoardRun, interrupt: Interrupt) {
             interrupt: interrupt.clone(),
             kept: &*shared.kept,
         };
-        session::run(context, lease, plan).await;
+        kept |= session::run(context, lease, plan).await;
+        if kept {
+            break;
+        }
     }
     let took = (shared.clock.now() - begun).as_secs_f64();
-    journal.record(What::RunFinished { interrupted: interrupt.is_asked(), took });
+    let interrupted = interrupt.is_asked() && !kept;
+    journal.record(What::RunFinished { interrupted, took });
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hil_core::case::{Case, Suite};
+use hil_core::deadline::secs;
 use hil_core::event::{Journal, What};
 use hil_core::parts::{Console, Seen, Sighting};
 use hil_core::plan::{PlannedCase, SessionPlan};
-use hil_core::rig::{Rig, TAIL_LINES};
+use hil_core::rig::{Rig, TAIL_LINES, lost};
 use hil_core::stage::Stage;
 use hil_core::trouble::{Outcome, Trouble};
 use hil_core::verdict::Verdict;
@@ -35,16 +36,20 @@ pub(crate) struct Context<'c> {
     pub(crate) kept: &'c (dyn Fn(&str, &[String]) + Send + Sync),
 }
 
-pub(crate) async fn run(mut context: Context<'_>, lease: Lease, plan: &SessionPlan) {
+/// Runs a session to its end; whether its board was kept alive for somebody, whose Ctrl-C then was
+/// no interruption.
+pub(crate) async fn run(mut context: Context<'_>, lease: Lease, plan: &SessionPlan) -> bool {
     let journal = lease.journal.clone();
     let started = journal.clock().now();
-    match lease_rig(&context, &lease, plan).await {
+    let mut interrupt = context.interrupt.clone();
+    let mut kept = false;
+    match or_interrupted(&mut interrupt, lease_rig(&context, &lease, plan)).await {
         Err(trouble) => bring_up_failed(&journal, &trouble, Vec::new()),
         Ok((mut rig, watcher)) => {
             let failed = run_cases(&mut context, &mut rig, plan).await;
             if failed && context.keep && !context.interrupt.is_asked() {
-                (context.kept)(&rig.board().name, &rig.reach_by());
-                context.interrupt.asked().await;
+                kept = true;
+                keep(&mut context, &mut rig).await;
             }
             if let Err(trouble) = rig.power_off().await {
                 journal.note(format!("the board's power could not be switched off: {trouble}"));
@@ -54,6 +59,29 @@ pub(crate) async fn run(mut context: Context<'_>, lease: Lease, plan: &SessionPl
     }
     let took = (journal.clock().now() - started).as_secs_f64();
     journal.record(What::SessionEnded { took });
+    kept
+}
+
+/// Leaves the board alive until somebody has seen enough of it, or it dies.
+async fn keep(context: &mut Context<'_>, rig: &mut Rig) {
+    (context.kept)(&rig.board().name, &rig.reach_by());
+    let mut loss = rig.power().loss();
+    tokio::select! {
+        () = context.interrupt.asked() => {}
+        trouble = lost(&mut loss) => rig.journal().note(format!("the kept board is gone: {trouble}")),
+    }
+}
+
+/// `work`, unless the user asks to stop first.
+async fn or_interrupted<T>(
+    interrupt: &mut Interrupt,
+    work: impl Future<Output = Outcome<T>>,
+) -> Outcome<T> {
+    tokio::select! {
+        biased;
+        () = interrupt.asked() => Err(Trouble::rack("interrupted by the user")),
+        outcome = work => outcome,
+    }
 }
 
 async fn lease_rig(
@@ -119,7 +147,7 @@ fn record_alarm(journal: &Journal, sighting: Sighting) {
 /// Runs the session's cases in order; whether one of them failed.
 async fn run_cases(context: &mut Context<'_>, rig: &mut Rig, plan: &SessionPlan) -> bool {
     if let Err(trouble) = bring_up(rig, &mut context.interrupt).await {
-        let trouble = rig.judge(trouble).await;
+        let trouble = case::judged(rig, trouble, &mut context.interrupt).await;
         bring_up_failed(rig.journal(), &trouble, rig.console().tail(TAIL_LINES));
         return true;
     }
@@ -137,7 +165,7 @@ async fn run_cases(context: &mut Context<'_>, rig: &mut Rig, plan: &SessionPlan)
         }
         // Only now: a board in doubt after its last case is switched off anyway.
         if suspect && let Err(trouble) = revive(rig, &mut revivals, &mut context.interrupt).await {
-            let trouble = rig.judge(trouble).await;
+            let trouble = case::judged(rig, trouble, &mut context.interrupt).await;
             bring_up_failed(rig.journal(), &trouble, rig.console().tail(TAIL_LINES));
             return true;
         }
@@ -160,18 +188,12 @@ async fn bring_up(rig: &mut Rig, interrupt: &mut Interrupt) -> Outcome {
         rig.power_on().await?;
         rig.reach(Stage::Ready).await
     };
-    tokio::select! {
-        biased;
-        () = interrupt.asked() => Err(Trouble::rack("interrupted by the user")),
-        outcome = boot => outcome,
-    }
+    or_interrupted(interrupt, boot).await
 }
 
 /// A board that answers is left alone; one that does not is switched off and on again.
 async fn revive(rig: &mut Rig, count: &mut u32, interrupt: &mut Interrupt) -> Outcome {
-    let lost = rig.power().loss().borrow().is_some();
-    let answers = !lost && rig.shell().is_some() && rig.run("true").await.is_ok_and(|o| o.ok());
-    if answers {
+    if or_interrupted(interrupt, answers(rig)).await? {
         return Ok(());
     }
     *count += 1;
@@ -181,6 +203,13 @@ async fn revive(rig: &mut Rig, count: &mut u32, interrupt: &mut Interrupt) -> Ou
     rig.journal().note("the last case left the board in doubt; it is switched off and on again");
     rig.power_off().await?;
     bring_up(rig, interrupt).await
+}
+
+async fn answers(rig: &mut Rig) -> Outcome<bool> {
+    if rig.power().loss().borrow().is_some() || rig.shell().is_none() {
+        return Ok(false);
+    }
+    Ok(rig.run_in("true", secs(3)).await.is_ok_and(|output| output.ok()))
 }
 
 fn bring_up_failed(journal: &Journal, trouble: &Trouble, console: Vec<String>) {

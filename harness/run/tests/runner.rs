@@ -289,7 +289,7 @@ fn run(cases: &'static [Case], dead: bool) -> (Vec<What>, Arc<Air>) {
         .build()
         .unwrap();
     let (_interrupter, interrupt) = interrupt::pair();
-    runtime.block_on(run.go(interrupt));
+    runtime.block_on(run.go(interrupt)).unwrap();
     let events = heard.0.lock().unwrap().clone();
     (events, air)
 }

@@ -32,6 +32,7 @@ pub(super) async fn serve(
     let (image, dir, board) = (lease.image.image.clone(), lease.dir.clone(), lease.board.clone());
     let socket = corner.socket("disk")?;
     let journal = lease.journal.clone();
+    let scratch = corner.path().to_path_buf();
     let blocking = move || {
         let base = Base::open(&file).map_err(broken)?;
         let size = match board.storage.power_of_two {
@@ -42,7 +43,7 @@ pub(super) async fn serve(
         let layer = Mutex::new(layer);
         if !image.inject.is_empty() {
             journal.doing("injecting files", None);
-            inject::apply(&image, &file, &Prepared(&layer)).map_err(Trouble::rack)?;
+            inject::apply(&image, &file, &Prepared(&layer), &scratch).map_err(Trouble::rack)?;
         }
         let layer = layer.into_inner().unwrap_or_else(PoisonError::into_inner);
         let profile = profile(board.storage.medium);
@@ -60,8 +61,9 @@ fn start(
 ) -> Outcome<Served> {
     let (told, fault) = watch::channel(None);
     let log = log_dir.map(|dir| {
-        let log = WriteLog::create(dir.join("writes.log")).map_err(broken)?;
-        Ok::<_, Trouble>(DiskLog { log, disk: 0, content: dir.join("writes.data") })
+        let (log, content) = log_files(dir);
+        let log = WriteLog::create(log).map_err(broken)?;
+        Ok::<_, Trouble>(DiskLog { log, disk: 0, content })
     });
     let options = DiskOptions {
         profile,
@@ -74,6 +76,13 @@ fn start(
     let disk = Disk::new(layer, options).map_err(broken)?;
     let server = Server::start(socket, disk.clone(), ServerOptions::default()).map_err(broken)?;
     Ok(Served { server, disk, profile, fault })
+}
+
+/// `writes-1.log` and its content for the board's first image, `writes-2.log` for the next.
+fn log_files(dir: &Path) -> (PathBuf, PathBuf) {
+    let file = |n: u32, kind: &str| dir.join(format!("writes-{n}.{kind}"));
+    let free = (1..).find(|n| !file(*n, "log").exists()).unwrap_or(0);
+    (file(free, "log"), file(free, "data"))
 }
 
 fn broken(error: hil_disk::Error) -> Trouble {

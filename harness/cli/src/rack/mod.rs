@@ -195,7 +195,7 @@ impl Rack for QemuRack {
             paused: false,
             patience: hil_qemu::launch::PATIENCE,
         };
-        let slowness = machine.slowness(accel.kind);
+        let slowness = machine.slowness(accel.kind) * board.slowness;
         let medium = disk.as_ref().map_or("no disk".into(), disk::Served::medium);
         let power = QemuPower::new(
             emulator,
@@ -247,7 +247,12 @@ fn account(image: &Image) -> Option<Account> {
     let ssh = image.ssh.as_ref()?;
     Some(Account {
         user: ssh.user.clone(),
-        key: ssh.key.as_ref().map(|key| image.path(key)),
+        // Absolute, since a person is told it, too.
+        key: ssh
+            .key
+            .as_ref()
+            .map(|key| image.path(key))
+            .map(|key| std::path::absolute(&key).unwrap_or(key)),
         password: ssh.password.clone(),
     })
 }

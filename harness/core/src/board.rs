@@ -37,20 +37,23 @@ pub struct Board {
     pub stages: StageMarks,
     /// How slow the board is: every deadline is multiplied by it.
     #[serde(default = "one")]
+    #[schemars(range(min = 0.1, max = 1000.0))]
     pub slowness: f64,
     /// The longest time from power-on to ready, in seconds, before scaling.
     #[serde(default = "boot_deadline")]
+    #[schemars(range(min = 1, max = 86_400))]
     pub boot_deadline_s: u64,
 }
 
 /// Which emulated machine plays the board.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table with `machine`")]
 pub struct OnQemu {
     /// The stem of a file under `qemu-configs/`.
     pub machine: String,
     /// RAM in MiB, instead of the machine's own default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 16))]
     pub memory_mib: Option<u32>,
     /// The device tree a kernel needs here, by its usual file name; looked for beside `image.toml`
     /// unless [boot.kernel] names another.
@@ -60,7 +63,7 @@ pub struct OnQemu {
 
 /// The serial console.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table with `device` and `baud`")]
 pub struct ConsoleSpec {
     /// The kernel's name of the console, for `console=`: `ttyAMA0`.
     pub device: String,
@@ -85,7 +88,7 @@ pub enum Medium {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table with `medium` and `power_of_two`")]
 pub struct StorageSpec {
     pub medium: Medium,
     /// The machine accepts only cards whose size is a power of two.
@@ -93,7 +96,7 @@ pub struct StorageSpec {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table with `works`")]
 pub struct NetworkSpec {
     /// Whether the board's network is known to work, so that SSH may be expected.
     pub works: bool,
@@ -113,18 +116,18 @@ fn boot_deadline() -> u64 {
     60
 }
 
+/// What to say of RAM in which no Linux starts, such as bytes or GiB given for MiB.
+pub(crate) fn too_little_memory(mib: u32) -> Option<String> {
+    (mib < 16).then(|| format!("{mib} MiB of memory are too little: give at least 16"))
+}
+
 impl Board {
     /// Reads `boards/NAME.toml`.
     pub fn parse(text: &str, file: &Path) -> Result<Board, ConfigError> {
         let mut board: Board = from_toml(text, file)?;
         board.name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        if let Some((stage, why)) = board.stages.mistakes().into_iter().next() {
-            let key = format!("stages.{stage}");
-            return Err(ConfigError::at_key(file, text, &key, format!("not a regex: {why}")));
-        }
-        if !(board.slowness.is_finite() && board.slowness > 0.0) {
-            let why = "slowness must be a positive number";
-            return Err(ConfigError::at_key(file, text, "slowness", why));
+        if let Some((key, why)) = board.mistake() {
+            return Err(ConfigError::at_key(file, text, &key, why));
         }
         if board.qemu.is_some() != board.name.starts_with("qemu-") {
             let why = "a board is named `qemu-…` exactly when it has a [qemu] table";
@@ -132,6 +135,22 @@ impl Board {
                 .with_help("a bare type name always means the physical board"));
         }
         Ok(board)
+    }
+
+    /// The key of the first value that no board can have, and what is wrong with it.
+    fn mistake(&self) -> Option<(String, String)> {
+        if let Some((stage, why)) = self.stages.mistakes().into_iter().next() {
+            return Some((format!("stages.{stage}"), format!("not a regex: {why}")));
+        }
+        if !(0.1..=1000.0).contains(&self.slowness) {
+            return Some(("slowness".into(), "slowness must be from 0.1 to 1000".into()));
+        }
+        if !(1..=86_400).contains(&self.boot_deadline_s) {
+            let why = "the boot deadline must be from 1 second to 86400, a day";
+            return Some(("boot_deadline_s".into(), why.into()));
+        }
+        let memory = self.qemu.as_ref().and_then(|on| on.memory_mib);
+        memory.and_then(too_little_memory).map(|why| ("qemu.memory_mib".into(), why))
     }
 
     pub fn is_emulated(&self) -> bool {
@@ -185,5 +204,22 @@ mod tests {
     fn a_wrong_architecture_says_what_there_is() {
         let error = parse("title = \"X\"\narch = \"aarch46\"\n").unwrap_err();
         assert_eq!(error.help.as_deref(), Some("did you mean `aarch64`?"), "{error}");
+    }
+
+    #[test]
+    fn values_out_of_bounds_are_shown_where_they_stand() {
+        let with = |top: &str, memory: &str| {
+            let text = format!("{top}\ntitle = \"X\"\narch = \"arm\"\n[qemu]\nmachine = \"m\"\n");
+            parse(&format!("{text}{memory}\n")).map_err(|error| (error.line, error.column))
+        };
+        for wrong in ["slowness = nan", "slowness = 0.05", "slowness = 1e4"] {
+            assert_eq!(with(wrong, "").unwrap_err(), (1, 12), "{wrong}");
+        }
+        for wrong in ["boot_deadline_s = 0", "boot_deadline_s = 86401"] {
+            assert_eq!(with(wrong, "").unwrap_err(), (1, 19), "{wrong}");
+        }
+        assert_eq!(with("", "memory_mib = 2").unwrap_err(), (6, 14));
+        assert!(with("slowness = 1000", "memory_mib = 16").is_ok());
+        assert!(with("boot_deadline_s = 86400", "").is_ok());
     }
 }

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
+use crate::board::too_little_memory;
 use crate::case::Need;
 use crate::located::{ConfigError, from_toml};
 use crate::stage::StageMarks;
@@ -26,6 +27,7 @@ pub struct Image {
     pub file: PathBuf,
     #[serde(default = "current_schema")]
     pub schema: u32,
+    #[schemars(length(min = 1))]
     pub name: String,
     #[serde(default)]
     pub version: String,
@@ -61,12 +63,13 @@ pub struct Image {
     pub secrets: BTreeMap<String, Secret>,
     /// RAM in MiB the image needs, if more than the machine's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 16))]
     pub memory_mib: Option<u32>,
 }
 
 /// A file of the image. Disks may be raw, `.wic`, `.gz`, `.xz`, `.zst` or qcow2.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table with `file`")]
 pub struct Artefact {
     pub file: PathBuf,
     /// SHA-256 of the file as it stands (compressed, if it is). Checked before use when given.
@@ -98,18 +101,21 @@ impl Default for Boot {
 
 /// Nothing to say: an empty table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an empty table")]
 pub struct Builtin {}
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table with `code` and `vars`")]
 pub struct Uefi {
     pub code: Artefact,
     pub vars: Artefact,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table with `file`, and maybe `initrd`, `dtb`, `cmdline`"
+)]
 pub struct Kernel {
     pub file: PathBuf,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -122,7 +128,7 @@ pub struct Kernel {
 
 /// How one logs in on the serial console.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table with `user`, `password` and prompts")]
 pub struct Login {
     /// Absent where the console is a shell already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -142,7 +148,10 @@ pub struct Login {
 
 /// How one logs in over SSH.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table with `user`, and maybe `port`, `key`, `password`"
+)]
 pub struct Ssh {
     pub user: String,
     #[serde(default = "ssh_port")]
@@ -156,19 +165,28 @@ pub struct Ssh {
 
 /// What the running OS says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table with `version` and `init`")]
 pub struct OsSpec {
     /// What `version_command` must print.
     pub version: Option<String>,
     /// Default: `VERSION_ID` of `/etc/os-release`.
     pub version_command: Option<String>,
-    /// `systemd` or `busybox`; found out on the target if absent.
-    pub init: Option<String>,
+    /// What runs as process 1. If absent, cases that need systemd are skipped.
+    pub init: Option<Init>,
+}
+
+/// The first process of the OS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Init {
+    Systemd,
+    Busybox,
+    Other,
 }
 
 /// A/B slots.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table with `names`, `first` and `command`")]
 pub struct Slots {
     pub names: Vec<String>,
     /// The slot a fresh image boots.
@@ -197,14 +215,14 @@ impl EngineSpec {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table, which may be empty")]
 pub struct EngineFacts {
     /// A docker-archive in the image's file system, for boards without a network.
     pub offline_image: Option<OfflineImage>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table with `path` and `tag`")]
 pub struct OfflineImage {
     /// Path on the target.
     pub path: String,
@@ -219,12 +237,12 @@ pub enum UpdaterSpec {
 
 /// RAUC needs no settings: it is asked over its own command line.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an empty table")]
 pub struct Rauc {}
 
 /// One file for one partition: from `file` (relative to the manifest) or literal `text`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table with `partition`, `path`, and `file` or `text`")]
 pub struct Inject {
     /// GPT partition name, or a one-based number.
     pub partition: String,
@@ -237,7 +255,7 @@ pub struct Inject {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table with `env`")]
 pub struct Secret {
     pub env: String,
 }
@@ -276,6 +294,12 @@ impl Image {
         if self.schema != SCHEMA {
             let why = format!("schema {} is not known; this hil reads {SCHEMA}", self.schema);
             return Err(at("schema", why));
+        }
+        if self.name.trim().is_empty() {
+            return Err(at("name", "the image needs a name: reports show it".into()));
+        }
+        if let Some(why) = self.memory_mib.and_then(too_little_memory) {
+            return Err(at("memory_mib", why));
         }
         if let Some((stage, why)) = self.stages.mistakes().into_iter().next() {
             return Err(at(&format!("stages.{stage}"), format!("not a regex: {why}")));
@@ -341,7 +365,7 @@ impl Image {
         add(self.ssh.is_some() || self.login.is_some(), Need::Shell);
         add(self.login.is_some(), Need::ConsoleShell);
         add(self.engine.is_some(), Need::Engine);
-        add(self.os.init.as_deref() == Some("systemd"), Need::Systemd);
+        add(self.os.init == Some(Init::Systemd), Need::Systemd);
         add(self.slots.is_some(), Need::Slots);
         add(self.updater.is_some(), Need::Updater);
         add(self.os.version.is_some(), Need::Version);
@@ -400,5 +424,23 @@ ready = "welcome"
         let inject = "[[inject]]\npartition = \"boot\"\npath = \"a\"\n";
         let error = parse(&format!("{TEN_LINES}{inject}text = \"x\"\n{inject}")).unwrap_err();
         assert_eq!(error.line, 14, "{error}");
+    }
+
+    #[test]
+    fn the_init_says_whether_cases_may_need_systemd() {
+        let with = |init: &str| parse(&format!("{TEN_LINES}[os]\ninit = \"{init}\"\n"));
+        assert!(with("systemd").unwrap().offers().contains(&Need::Systemd));
+        assert!(!with("busybox").unwrap().offers().contains(&Need::Systemd));
+        let error = with("sytemd").unwrap_err();
+        assert_eq!((error.line, error.help.as_deref()), (11, Some("did you mean `systemd`?")));
+    }
+
+    #[test]
+    fn values_out_of_bounds_are_shown_where_they_stand() {
+        let nameless = parse(&TEN_LINES.replace("mine", " ")).unwrap_err();
+        assert_eq!((nameless.line, nameless.column), (2, 8), "{nameless}");
+        let small = parse(&format!("memory_mib = 15{TEN_LINES}")).unwrap_err();
+        assert_eq!((small.line, small.column), (1, 14), "{small}");
+        assert!(parse(&format!("memory_mib = 16{TEN_LINES}")).is_ok());
     }
 }

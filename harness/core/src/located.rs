@@ -1,6 +1,7 @@
 //! Mistakes in TOML files, each with file, line, column, the line itself and a suggestion.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -87,12 +88,53 @@ impl ConfigError {
 /// Reads `text`, which came from `file`, as a `T`; unknown keys and wrong types are errors.
 pub fn from_toml<T: DeserializeOwned>(text: &str, file: &Path) -> Result<T, ConfigError> {
     toml::from_str(text).map_err(|error| {
-        let mut located = ConfigError::whole(file, error.message().trim_end());
+        let mut located = ConfigError::whole(file, plainly(&error, text));
         if let Some(span) = error.span() {
             located.locate(text, span.start);
         }
         located.help = suggestion(error.message());
         located
+    })
+}
+
+/// The parser's message in the words of the file: tables and keys instead of Rust's types.
+fn plainly(error: &toml::de::Error, text: &str) -> String {
+    let message = error.message().trim_end();
+    let root = DeTable::parse(text).ok();
+    let place = root.as_ref().zip(error.span());
+    let place = place.and_then(|(root, span)| place_of(root.get_ref(), &span));
+    if let Some((found, _)) = message.split_once(", expected struct ") {
+        return format!("{found}, expected a table");
+    }
+    match place {
+        // What becomes an enum is a table with one table in it, which says what kind it is.
+        Some((key, DeValue::Table(table))) if message.starts_with("wanted exactly 1 element") => {
+            let kinds: Vec<String> =
+                table.keys().map(|kind| format!("[{key}.{}]", kind.get_ref())).collect();
+            match kinds.is_empty() {
+                true => format!("[{key}] is empty: give exactly one kind, as [{key}.KIND]"),
+                false => format!("give exactly one of {}", kinds.join(", ")),
+            }
+        }
+        Some((key, DeValue::String(kind))) if message.contains("unit variant, expected") => {
+            format!("`{key}` is a table: write [{key}.{kind}]")
+        }
+        _ => message.to_string(),
+    }
+}
+
+/// The dotted key of the value that stands at `span`, and the value.
+fn place_of<'t, 'i>(
+    table: &'t DeTable<'i>,
+    span: &Range<usize>,
+) -> Option<(String, &'t DeValue<'i>)> {
+    table.iter().find_map(|(key, value)| {
+        let key = key.get_ref().to_string();
+        if value.span() == *span {
+            return Some((key, value.get_ref()));
+        }
+        let (inner, found) = place_of(value.get_ref().as_table()?, span)?;
+        Some((format!("{key}.{inner}"), found))
     })
 }
 
@@ -230,5 +272,21 @@ mod tests {
     fn a_file_that_is_no_toml_is_searched_by_lines() {
         let text = "[other]\nqb_mem = 1\n[config_bsp]\nqb_mem = -m lots\n";
         assert_eq!(found(text, "config_bsp.qb_mem"), (4, 10));
+    }
+
+    #[test]
+    fn messages_speak_of_tables_not_of_rust() {
+        let says = |boot: &str| {
+            let text = format!("name = \"x\"\narch = \"arm\"\n{boot}\n");
+            from_toml::<crate::image::Image>(&text, Path::new("image.toml")).unwrap_err().message
+        };
+        let kinds = "[boot.firmware]\nfile = \"a\"\n[boot.kernel]\nfile = \"b\"";
+        assert_eq!(says(kinds), "give exactly one of [boot.firmware], [boot.kernel]");
+        assert!(says("[boot]").contains("[boot] is empty"), "{}", says("[boot]"));
+        assert_eq!(says("boot = \"kernel\""), "`boot` is a table: write [boot.kernel]");
+        let file = says("[boot]\nfirmware = \"u-boot.bin\"");
+        assert!(file.ends_with("expected a table with `file`"), "{file}");
+        let sample = from_toml::<Sample>("title = \"x\"\npower = 1\n", Path::new("b.toml"));
+        assert!(sample.unwrap_err().message.ends_with("expected a table"));
     }
 }

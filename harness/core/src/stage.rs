@@ -43,7 +43,7 @@ impl fmt::Display for Stage {
 ///
 /// Board files give the usual marks; an image's manifest overrides them one by one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table of regexes, such as `ready`")]
 pub struct StageMarks {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firmware: Option<String>,

@@ -20,8 +20,11 @@ pub struct Cache {
 
 impl Cache {
     pub fn new(dir: PathBuf) -> Result<Cache, PrepareError> {
-        let failed = |error| PrepareError::host(format!("the cache {}", dir.display()), error);
-        fs::create_dir_all(dir.join("digests")).map_err(failed)?;
+        let failed = |error| {
+            let next = "set XDG_CACHE_HOME to a folder you can write";
+            PrepareError::host(format!("the cache {}", dir.display()), format!("{error}; {next}"))
+        };
+        fs::create_dir_all(dir.join("digests")).map_err(&failed)?;
         fs::create_dir_all(dir.join("raw")).map_err(failed)?;
         Ok(Cache { dir })
     }
@@ -38,6 +41,7 @@ impl Cache {
         artefact: &Artefact,
         report: Report<'_>,
     ) -> Result<String, PrepareError> {
+        check_form(image, key, artefact)?;
         let path = image.path(&artefact.file);
         let found = self.digest(&path, report).map_err(|error| {
             let file_key = if key.ends_with(".file") { key } else { &format!("{key}.file") };
@@ -83,6 +87,22 @@ impl Cache {
         // Only a convenience: a cache that cannot be written costs time, not truth.
         let _ = fs::write(&known, &digest);
         Ok(digest)
+    }
+}
+
+/// A digest cut short in copying would otherwise read as an artefact that was changed.
+fn check_form(image: &Image, key: &str, artefact: &Artefact) -> Result<(), ConfigError> {
+    let is_digest = |text: &String| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    match &artefact.sha256 {
+        Some(promised) if !is_digest(promised) => {
+            let characters = promised.chars().count();
+            let why = format!(
+                "a sha256 is 64 hexadecimal digits, and this is not: it has {characters} characters"
+            );
+            let help = format!("`sha256sum {}` prints it", artefact.file.display());
+            Err(at(image, &format!("{key}.sha256"), why).with_help(help))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -207,10 +227,34 @@ mod tests {
     }
 
     #[test]
+    fn a_digest_that_is_none_is_shown_on_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("d.img"), b"abc").unwrap();
+        let cache = Cache::new(dir.path().join("cache")).unwrap();
+        let right = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        for wrong in [&right[1..], "", &right.replace('b', "g")] {
+            let image = image(dir.path(), wrong);
+            let artefact = image.disk.clone().unwrap();
+            let error = cache.verify(&image, "disk", &artefact, &|_, _, _| {}).unwrap_err();
+            assert!(error.to_string().contains("image.toml:5:10: a sha256 is 64"), "{error}");
+        }
+        let upper = image(dir.path(), &right.to_uppercase());
+        let artefact = upper.disk.clone().unwrap();
+        assert_eq!(cache.verify(&upper, "disk", &artefact, &|_, _, _| {}).unwrap(), right);
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_made_says_what_to_set() {
+        let error = Cache::new(PathBuf::from("/dev/null/hil")).unwrap_err().to_string();
+        assert!(error.contains("/dev/null/hil: "), "{error}");
+        assert!(error.ends_with("; set XDG_CACHE_HOME to a folder you can write"), "{error}");
+    }
+
+    #[test]
     fn a_missing_artefact_is_shown_on_its_line() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::new(dir.path().join("cache")).unwrap();
-        let image = image(dir.path(), "00");
+        let image = image(dir.path(), &"0".repeat(64));
         let artefact = image.disk.clone().unwrap();
         let error = cache.verify(&image, "disk", &artefact, &|_, _, _| {}).unwrap_err();
         assert!(error.to_string().contains("image.toml:4:8: cannot read"), "{error}");

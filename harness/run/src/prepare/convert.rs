@@ -3,12 +3,11 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use hil_core::image::{Artefact, Image};
 
 use super::artefact::at;
-use super::{Cache, PrepareError, Report};
+use super::{Cache, PrepareError, Report, tools};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Form {
@@ -152,7 +151,7 @@ fn fill(from: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
 
 fn flatten_qcow2(path: &Path, to: &Path) -> Result<(), PrepareError> {
     let what = format!("{} (qcow2)", path.display());
-    let output = Command::new("qemu-img")
+    let output = tools::command("qemu-img")
         .args(["convert", "-f", "qcow2", "-O", "raw"])
         .arg(path)
         .arg(to)

@@ -4,6 +4,8 @@ pub mod artefact;
 pub mod convert;
 pub mod inject;
 mod partitions;
+mod secrets;
+pub mod tools;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -71,6 +73,7 @@ pub fn prepare(image: Image, cache: &Cache, report: Report<'_>) -> Result<Prepar
         }
     }
     artefact::check_architecture(&image)?;
+    secrets::check(&image)?;
     let disk = match &image.disk {
         None => None,
         Some(artefact) => Some(convert::to_raw(&image, artefact, cache, report)?),

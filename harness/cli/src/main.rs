@@ -19,6 +19,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use hil_core::verdict::exit;
 
 use args::{Args, Command};
 use failure::Failure;
@@ -37,6 +38,13 @@ fn main() -> ExitCode {
         Command::Keeper(keeper) => {
             return hil_qemu::keeper::keeper_main(&keeper.run, &keeper.folders);
         }
+    };
+    let shown = show::all_written();
+    let done = match done {
+        // A verdict other than a pass is worth more than the trouble in showing it.
+        Ok(code) if code == exit::OK => shown.map(|()| code),
+        Ok(code) => shown.map(|()| code).map_err(|failure| Failure { code, ..failure }),
+        Err(failure) => Err(failure),
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -7,9 +7,10 @@ use schemars::{Schema, schema_for};
 
 use crate::args::{SchemaArgs, SchemaKind};
 use crate::failure::Failure;
+use crate::show::put;
 
 pub(crate) fn print(args: &SchemaArgs) -> Result<u8, Failure> {
-    print!("{}", text(args.kind));
+    put(&text(args.kind));
     Ok(0)
 }
 

@@ -1,7 +1,8 @@
 //! The commands that only show something: boards, suites, reports, completions.
 
 use std::fmt::Write as _;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::sync::OnceLock;
 
 use clap::CommandFactory;
 use clap_complete::Shell;
@@ -12,9 +13,27 @@ use crate::args::{Args, BoardsArgs, ReportArgs};
 use crate::catalogue;
 use crate::failure::Failure;
 
-/// Writes to stdout; a reader who has gone (`| head`) is no error.
+/// The first thing that went wrong with stdout.
+static LOST: OnceLock<String> = OnceLock::new();
+
+/// Writes to stdout; what cannot be written is told by `all_written`.
 pub(crate) fn put(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let mut out = std::io::stdout().lock();
+    // Flushed at once: what waits in a buffer fails at the end, when nobody listens.
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // A reader who has gone (`| head`) is no error.
+        if error.kind() != ErrorKind::BrokenPipe {
+            let _ = LOST.set(error.to_string());
+        }
+    }
+}
+
+/// Whether everything shown so far has arrived; a command that lost its output has failed.
+pub(crate) fn all_written() -> Result<(), Failure> {
+    match LOST.get() {
+        Some(why) => Err(Failure::host(format!("failed to write to stdout: {why}"))),
+        None => Ok(()),
+    }
 }
 
 pub(crate) fn boards(args: &BoardsArgs) -> Result<u8, Failure> {

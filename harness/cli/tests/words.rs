@@ -87,7 +87,8 @@ fn a_plan_shows_what_would_run_and_why_the_rest_would_not() {
 fn an_empty_selection_has_an_exit_code_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let image = manifest(dir.path(), "");
-    let args = ["run", "--board", "qemu-arm", "--case", "nothing/*", "--image", &image];
+    let args = ["run", "--board", "qemu-arm", "--suite", "boot"];
+    let args = [&args[..], &["--case", "containers/*", "--image", &image]].concat();
     assert_eq!(run(hil().args(args).current_dir(dir.path())).code, Some(4));
 }
 
@@ -183,4 +184,122 @@ fn a_report_of_nothing_says_what_to_give() {
     let ended = run(hil().arg("report").arg(dir.path()));
     assert_eq!(ended.code, Some(2));
     assert!(ended.said.contains("--out directory of a run"), "{}", ended.said);
+}
+
+#[test]
+fn a_glob_that_matches_no_case_at_all_is_a_slip() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = manifest(dir.path(), "");
+    let plan = |words: &[&str]| {
+        run(hil().args(["plan", "--board", "qemu-arm", "--image", &image]).args(words))
+    };
+    let ended = plan(&["--require", "contianers/*"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.said);
+    assert!(ended.said.contains("--require 'contianers/*' matches no case"), "{}", ended.said);
+    assert!(ended.said.contains("did you mean `containers/*`?"), "{}", ended.said);
+    let ended = plan(&["--case", "boot/*", "--case", "boot/stages-in-ordre"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.said);
+    assert!(ended.said.contains("did you mean `boot/stages-in-order`?"), "{}", ended.said);
+    // A suite that is not chosen is known all the same.
+    let ended = plan(&["--suite", "boot", "--require", "containers/*"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.said);
+}
+
+#[test]
+fn an_expected_failure_that_cannot_happen_or_says_nothing_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = manifest(dir.path(), "");
+    let file = dir.path().join("expected.toml");
+    let plan = |glob: &str, reason: &str, link: &str| {
+        let text =
+            format!("[[case]]\nmatch = \"{glob}\"\nreason = \"{reason}\"\nlink = \"{link}\"\n");
+        fs::write(&file, text).unwrap();
+        let args = ["plan", "--board", "qemu-arm", "--image", &image, "--expected"];
+        run(hil().args(args).arg(&file))
+    };
+    // One file serves the runs of many boards.
+    for glob in ["qemu-arm/boot/*", "qemu-aarch64/boot/*", "*/boot/stages-in-order"] {
+        assert_eq!(plan(glob, "slow", "issue 7").code, Some(0), "{glob}");
+    }
+    let ended = plan("qemu-amr/boot/*", "slow", "issue 7");
+    assert_eq!(ended.code, Some(2), "{}", ended.said);
+    assert!(ended.said.contains("expected.toml: match 'qemu-amr/boot/*'"), "{}", ended.said);
+    assert!(ended.said.contains("did you mean `qemu-arm/boot/*`?"), "{}", ended.said);
+    for (key, ended) in [("reason", plan("*", " ", "issue 7")), ("link", plan("*", "slow", ""))] {
+        assert_eq!(ended.code, Some(2), "{}", ended.said);
+        let why = format!("expected.toml: the case '*' has an empty `{key}`");
+        assert!(ended.said.contains(&why), "{}", ended.said);
+    }
+}
+
+#[test]
+fn output_that_is_lost_is_told_and_a_reader_who_left_is_not() {
+    for words in [&["schema", "board"][..], &["suites"], &["boards"], &["completions", "bash"]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let ended = common::ended(
+            hil().args(words).stdout(full).stderr(std::process::Stdio::piped()).output().unwrap(),
+        );
+        assert_eq!(ended.code, Some(69), "{words:?}: {}", ended.said);
+        assert!(ended.said.contains("failed to write to stdout: No space left"), "{}", ended.said);
+
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        drop(reader);
+        let ended = common::ended(hil().args(words).stdout(writer).output().unwrap());
+        assert_eq!((ended.code, ended.said.as_str()), (Some(0), ""), "{words:?}");
+    }
+}
+
+#[test]
+fn a_planted_builder_of_demo_images_is_not_executed() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    // A copy, because the real builder is above the one that cargo built.
+    let hil = dir.path().join("hil");
+    fs::copy(env!("CARGO_BIN_EXE_hil"), &hil).unwrap();
+    let tree = dir.path().join("tree");
+    let below = tree.join("a/b");
+    fs::create_dir_all(&below).unwrap();
+    fs::create_dir_all(tree.join("fixtures/demo-os")).unwrap();
+    let script = "#!/bin/sh\ntouch \"${0%/fixtures/*}/executed\"\nexit 1\n";
+    fs::write(tree.join("fixtures/demo-os/build"), script).unwrap();
+    let mode = |path: &str, mode: u32| {
+        fs::set_permissions(tree.join(path), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let plan = || {
+        let mut command = std::process::Command::new(&hil);
+        command.args(["plan", "--board", "qemu-arm"]).current_dir(&below);
+        run(command.env("XDG_CACHE_HOME", dir.path().join("cache")))
+    };
+    let executed = || tree.join("executed").exists();
+    let all = ["", "fixtures", "fixtures/demo-os", "fixtures/demo-os/build"];
+    for open in all {
+        all.iter().for_each(|path| mode(path, 0o755));
+        mode(open, 0o757);
+        let ended = plan();
+        assert_eq!((ended.code, executed()), (Some(2), false), "`{open}`: {}", ended.said);
+        assert!(ended.said.contains("can be written by everybody"), "{}", ended.said);
+    }
+    all.iter().for_each(|path| mode(path, 0o755));
+    let ended = plan();
+    assert_eq!((ended.code, executed()), (Some(69), true), "{}", ended.said);
+}
+
+#[test]
+fn doctor_warns_of_one_missing_emulator_and_objects_to_none_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let doctor = || run(hil().arg("doctor").env("PATH", dir.path()));
+    let ended = doctor();
+    assert_eq!(ended.code, Some(69), "{}", ended.said);
+    assert!(ended.said.contains("PROBLEM  x86_64: failed to find"), "{}", ended.said);
+    assert!(ended.said.contains("fix: apt install qemu-system-x86\n"), "{}", ended.said);
+    assert!(ended.said.contains("fix: apt install qemu-system-arm\n"), "{}", ended.said);
+
+    let path = std::env::var_os("PATH").unwrap();
+    let real = std::env::split_paths(&path).map(|folder| folder.join("qemu-system-arm"));
+    let real = real.into_iter().find(|file| file.exists()).unwrap();
+    std::os::unix::fs::symlink(real, dir.path().join("qemu-system-arm")).unwrap();
+    let ended = doctor();
+    assert!(ended.said.contains("ok       arm: "), "{}", ended.said);
+    assert!(ended.said.contains("warning  x86_64: no emulator"), "{}", ended.said);
+    assert!(!ended.said.contains("PROBLEM  x86_64"), "{}", ended.said);
 }

@@ -40,7 +40,7 @@ fn passes_everything(arch: &str) {
     let console = fs::read_to_string(dir.join("console.log")).unwrap();
     assert!(console.contains("hil: booting slot A"), "no slot was chosen on the console");
     let loader = if arch == "x86_64" { "GRUB" } else { "U-Boot 20" };
-    let engine = "Docker Application Container Engine";
+    let engine = "demo-os: dockerd ";
     for mark in [loader, "systemd", engine, "variant=mini", "variant=full"] {
         assert!(console.contains(mark), "no `{mark}` on the console");
     }

@@ -57,7 +57,8 @@ pub(crate) struct SelectArgs {
     /// Board to run on, by name (`hil boards`); may be given several times
     #[arg(short, long = "board", value_name = "BOARD", required = true)]
     pub(crate) boards: Vec<String>,
-    /// image.toml, or the folder that holds it; several are ordered from small to large.
+    /// image.toml, or the folder that holds it. Of several each case takes the first that has
+    /// what it needs, so name the smallest first.
     /// Without it: the demo images of the board's architecture, built when absent
     #[arg(short, long = "image", value_name = "PATH")]
     pub(crate) images: Vec<PathBuf>,

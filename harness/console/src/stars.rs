@@ -66,9 +66,10 @@ mod tests {
     }
 
     #[test]
-    fn nested_secrets_and_secrets_of_several_lines_go_whole() {
+    fn nested_secrets_go_whole_and_secrets_of_several_lines_line_by_line() {
         assert_eq!(hidden(&["hunter", "hunter2-long"], "hunter2-long"), "************");
-        assert_eq!(hidden(&["one\ntwo--\nthree"], "k one\ntwo--\nthree."), "k ***************.");
+        let hidden = hidden(&["ones\ntwo--\nthree"], "k ones\ntwo--\nthree.");
+        assert_eq!(hidden, "k ****\n*****\n*****.");
     }
 
     #[test]

@@ -111,6 +111,11 @@ impl Link {
     /// Whether the other side has not closed the connection meanwhile; libssh2 has made the socket
     /// a non-blocking one.
     pub(crate) fn is_alive(&self) -> bool {
+        // What the server said before it closed may still lie here unread: ask for the end itself.
+        let mut ends = [PollFd::new(&self.stream, PollFlags::RDHUP)];
+        if poll(&mut ends, Some(&Timespec::default())).is_ok_and(|ended| ended > 0) {
+            return false;
+        }
         match self.stream.peek(&mut [0]) {
             Ok(n) => n > 0,
             Err(error) => error.kind() == ErrorKind::WouldBlock,

@@ -1,5 +1,7 @@
 //! One live, exclusively held board, as a case sees it.
 
+mod judge;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +11,13 @@ use crate::case::Need;
 use crate::deadline::{Deadline, secs};
 use crate::event::{Journal, What};
 use crate::image::Image;
-use crate::parts::{Alarm, Console, CutPolicy, CutReport, Output, Power, Seen, Shell, Sighting};
+use crate::parts::{Console, CutPolicy, CutReport, Output, Power, Seen, Shell, Sighting};
 use crate::plan::CaseId;
 use crate::product::{Engine, Os, Updater};
 use crate::stage::Stage;
 use crate::trouble::{OrFail, Outcome, Trouble};
+
+pub use judge::{fatal, lost};
 
 /// What a rack hands over; everything in it is held by this rig alone.
 pub struct Parts {
@@ -298,18 +302,6 @@ impl Rig {
         }
     }
 
-    fn missed(&self, stage: Stage, why: String) -> Trouble {
-        let last = self.boot_times.keys().next_back();
-        let got = last.map_or("no stage was seen".into(), |s| format!("the last stage seen: {s}"));
-        let tail = self.parts.console.tail(3).join(" / ");
-        let heard = if tail.is_empty() {
-            "the console stayed silent".to_string()
-        } else {
-            format!("the console's last words: {tail}")
-        };
-        Trouble::unmet(format!("{stage} was not reached: {why}; {got}; {heard}"))
-    }
-
     /// A ready mark can be printed by anything; only a shell that answers proves it.
     async fn prove_ready(&mut self, deadline: Deadline) -> Outcome {
         match self.shell() {
@@ -363,84 +355,8 @@ impl Rig {
         }
         Ok(output.text())
     }
-
-    /// Settles whose fault a trouble is, with all evidence there is.
-    ///
-    /// A board that is lost at the same moment explains everything else. A transport error is
-    /// settled over the other channel (DESIGN, "Silence"): with a healthy console and a running
-    /// SSH server the rack is broken; otherwise the product is.
-    pub async fn judge(&mut self, trouble: Trouble) -> Trouble {
-        if matches!(trouble, Trouble::Skip(_)) {
-            return trouble;
-        }
-        if let Some(loss) = self.loss_within(LOSS_GRACE).await {
-            return loss;
-        }
-        let Trouble::Transport(what) = trouble else { return trouble };
-        let settled = match self.ssh_alive().await {
-            Ok(Alive::Yes) => Trouble::rack(format!(
-                "{what}; yet on the console the board is healthy and its SSH server runs"
-            )),
-            Ok(Alive::No(why)) => Trouble::product(format!("{what}; on the console: {why}")),
-            Ok(Alive::Unknown) => Trouble::rack(format!("{what}; no console login to ask over")),
-            Err(Trouble::Rack(why)) => Trouble::rack(format!("{what}; {why}")),
-            Err(error) => {
-                Trouble::product(format!("{what}; and the console does not answer either: {error}"))
-            }
-        };
-        // The question itself took time in which the loss may have become known.
-        self.loss_within(Duration::ZERO).await.unwrap_or(settled)
-    }
-
-    async fn loss_within(&mut self, grace: Duration) -> Option<Trouble> {
-        let mut loss = self.parts.power.loss();
-        let known = loss.borrow().clone();
-        match known {
-            Some(loss) => Some(loss),
-            None if grace.is_zero() => None,
-            None => tokio::time::timeout(grace, lost(&mut loss)).await.ok(),
-        }
-    }
-
-    /// Asks over the console whether SSH could work at all.
-    async fn ssh_alive(&mut self) -> Outcome<Alive> {
-        let deadline = self.within(secs(10));
-        let Some(shell) = self.parts.login.as_mut() else { return Ok(Alive::Unknown) };
-        shell.open(deadline).await?;
-        let output = shell.exec(SSHD_ALIVE, deadline).await?;
-        Ok(if output.ok() { Alive::Yes } else { Alive::No(output.text()) })
-    }
 }
-
-/// What the console says of SSH.
-enum Alive {
-    Yes,
-    No(String),
-    Unknown,
-}
-
-/// An emulator's death shows first as a broken connection: its own report may take this long.
-const LOSS_GRACE: Duration = Duration::from_millis(500);
-
-/// Succeeds when an SSH server runs and an address is set; otherwise says which is missing.
-const SSHD_ALIVE: &str = "pidof sshd dropbear >/dev/null || { echo 'no SSH server runs'; exit 1; }; \
-     ip -4 addr show scope global | grep -q inet || { echo 'no network address'; exit 1; }";
 
 fn lacking(need: Need) -> Trouble {
     Trouble::Skip(format!("needs {need}: {}", need.hint()))
-}
-
-/// Resolves when the rack has lost the board.
-pub async fn lost(loss: &mut tokio::sync::watch::Receiver<Option<Trouble>>) -> Trouble {
-    let found = loss.wait_for(Option::is_some).await.map(|t| t.clone());
-    match found {
-        Ok(Some(trouble)) => trouble,
-        // The sender is gone with its rig: nothing more will be lost.
-        _ => std::future::pending().await,
-    }
-}
-
-/// The trouble that a fatal alarm is.
-pub fn fatal(alarm: Alarm, sighting: &Sighting) -> Trouble {
-    Trouble::product(format!("{}: {}", alarm.name(), sighting.line.trim()))
 }

@@ -16,12 +16,22 @@ const MAY: &[(&str, &[&str])] = &[
     ("hil-disk", &[]),
     ("hil-qemu", &["hil-core"]),
     ("hil-console", &["hil-core"]),
+    ("hil-lab", &["hil-core"]),
     ("hil-run", &["hil-core"]),
     ("hil-report", &["hil-core"]),
     ("hil-suites", &["hil-core"]),
     (
         "hil-cli",
-        &["hil-core", "hil-disk", "hil-qemu", "hil-console", "hil-run", "hil-report", "hil-suites"],
+        &[
+            "hil-core",
+            "hil-disk",
+            "hil-qemu",
+            "hil-console",
+            "hil-lab",
+            "hil-run",
+            "hil-report",
+            "hil-suites",
+        ],
     ),
 ];
 

@@ -1,0 +1,14 @@
+//! The parts of a physical rack: power switches, serial lines, storage, locks, and the lab file that
+//! says which of them belongs to which board. It knows nothing of emulators, suites or the runner.
+//!
+//! Drivers block, each within its own deadline, and each instance's drivers run on a thread of
+//! their own: a driver that hangs holds up nobody else.
+
+pub mod error;
+pub mod labfile;
+pub mod power;
+pub mod serial;
+pub mod storage;
+
+pub use error::DriverError;
+pub use labfile::{Instance, Lab};

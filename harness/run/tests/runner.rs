@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,6 +38,9 @@ struct Air {
     power_ons: AtomicU32,
     /// Stage marks appear at power-on only while this is unset.
     dead: std::sync::atomic::AtomicBool,
+    /// Bytes on the console so far, and how many more each power-on brings.
+    bytes: AtomicU64,
+    says: AtomicU64,
     loss: Mutex<Option<watch::Sender<Option<Trouble>>>>,
 }
 
@@ -66,6 +69,7 @@ impl Power for AirPower {
 
     async fn on(&mut self) -> Outcome {
         self.0.power_ons.fetch_add(1, Ordering::SeqCst);
+        self.0.bytes.fetch_add(self.0.says.load(Ordering::SeqCst), Ordering::SeqCst);
         if let Some(loss) = &*self.0.loss.lock().unwrap() {
             loss.send_replace(None);
         }
@@ -94,7 +98,7 @@ struct AirConsole(Arc<Air>);
 #[async_trait]
 impl Console for AirConsole {
     fn position(&self) -> u64 {
-        0
+        self.0.bytes.load(Ordering::SeqCst)
     }
 
     async fn send(&self, _bytes: &[u8]) -> Outcome {
@@ -133,8 +137,8 @@ impl Console for AirConsole {
     }
 }
 
-/// Answers every command with success.
-struct AirShell;
+/// Answers every command with success, unless the board is dead.
+struct AirShell(Arc<Air>);
 
 #[async_trait]
 impl Shell for AirShell {
@@ -142,8 +146,12 @@ impl Shell for AirShell {
         "console"
     }
 
-    async fn open(&mut self, _deadline: Deadline) -> Outcome {
-        Ok(())
+    async fn open(&mut self, deadline: Deadline) -> Outcome {
+        if !self.0.dead.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        tokio::time::sleep_until(deadline.instant()).await;
+        Err(Trouble::unmet("no prompt"))
     }
 
     async fn exec(&mut self, _command: &str, _deadline: Deadline) -> Outcome<Output> {
@@ -173,7 +181,7 @@ impl Rack for AirRack {
             image: lease.image.image.clone(),
             power: Box::new(AirPower(self.0.clone())),
             console: console.clone(),
-            login: Some(Box::new(AirShell)),
+            login: Some(Box::new(AirShell(self.0.clone()))),
             ssh: None,
             slowness: 1.0,
             reach_by: Box::new(Vec::new),
@@ -244,12 +252,23 @@ const PANICS: Case = case("panics", secs(5), hil_core::body!(panics));
 const LOSES: Case = case("loses", secs(5), hil_core::body!(loses_its_board));
 const KERNEL: Case = case("kernel", secs(5), hil_core::body!(sees_a_panic));
 
+const EMULATED: &str =
+    "title = \"X\"\narch = \"arm\"\n[qemu]\nmachine = \"m\"\n[stages]\nready = \"r\"\n";
+const PHYSICAL: &str = "title = \"X\"\narch = \"arm\"\n[stages]\nready = \"r\"\n";
+const UNMARKED: &str = "title = \"X\"\narch = \"arm\"\n";
+
 /// Runs these cases; the events without their times.
 fn run(cases: &'static [Case], dead: bool) -> (Vec<What>, Arc<Air>) {
+    let air = Arc::new(Air::default());
+    air.dead.store(dead, Ordering::SeqCst);
+    (run_on(EMULATED, cases, &air), air)
+}
+
+fn run_on(board: &str, cases: &'static [Case], air: &Arc<Air>) -> Vec<What> {
     let suite: &'static [Suite] =
         Box::leak(Box::new([Suite { name: "s", about: "", cases, deadline: secs(60) }]));
-    let text = "title = \"X\"\narch = \"arm\"\n[qemu]\nmachine = \"m\"\n[stages]\nready = \"r\"\n";
-    let board = Board::parse(text, Path::new("qemu-x.toml")).unwrap();
+    let name = if board.contains("[qemu]") { "qemu-x.toml" } else { "x.toml" };
+    let board = Board::parse(board, Path::new(name)).unwrap();
     let text = "name = \"os\"\narch = \"arm\"\n[boot.kernel]\nfile = \"k\"\n[login]\n";
     let image = Image::parse(text, Path::new("image.toml")).unwrap();
     let selection = Selection {
@@ -262,8 +281,7 @@ fn run(cases: &'static [Case], dead: bool) -> (Vec<What>, Arc<Air>) {
     };
     let plan = plan_board(&board, &[(&image, "d".into())], &selection);
     let prepared = Prepared { image: Arc::new(image), disk: None, digest: "d".into() };
-    let (heard, air) = (Arc::new(Heard::default()), Arc::new(Air::default()));
-    air.dead.store(dead, Ordering::SeqCst);
+    let heard = Arc::new(Heard::default());
     AIR.with(|cell| *cell.borrow_mut() = Some(air.clone()));
     let run = Run {
         rack: Arc::new(AirRack(air.clone())),
@@ -290,8 +308,8 @@ fn run(cases: &'static [Case], dead: bool) -> (Vec<What>, Arc<Air>) {
         .unwrap();
     let (_interrupter, interrupt) = interrupt::pair();
     runtime.block_on(run.go(interrupt)).unwrap();
-    let events = heard.0.lock().unwrap().clone();
-    (events, air)
+    let events = heard.0.lock().unwrap();
+    events.clone()
 }
 
 fn verdict(events: &[What], name: &str) -> (Verdict, String) {
@@ -369,4 +387,34 @@ fn a_dead_board_is_one_failure_and_no_case_is_started() {
     assert!(matches!(failed[0], What::BringUpFailed { verdict: Verdict::Fail, why, .. }
         if why.contains("ready was not reached")));
     assert!(!events.iter().any(|event| matches!(event, What::CaseStarted { .. })));
+}
+
+/// How a dead board is judged that had said `before` bytes when it got power, and `after` then.
+fn dead(board: &str, before: u64, after: u64) -> (Verdict, String) {
+    let air = Arc::new(Air::default());
+    air.dead.store(true, Ordering::SeqCst);
+    air.bytes.store(before, Ordering::SeqCst);
+    air.says.store(after, Ordering::SeqCst);
+    let events = run_on(board, &[PASSES], &air);
+    let found = events.iter().find_map(|event| match event {
+        What::BringUpFailed { verdict, why, .. } => Some((*verdict, why.clone())),
+        _ => None,
+    });
+    found.unwrap_or_else(|| panic!("the dead board came up: {events:#?}"))
+}
+
+#[test]
+fn a_physical_board_without_a_byte_is_the_racks_until_it_speaks() {
+    for board in [PHYSICAL, UNMARKED] {
+        // What an earlier boot said proves nothing about the cable now.
+        let (verdict, why) = dead(board, 7, 0);
+        assert_eq!(verdict, Verdict::Broken, "{why}");
+        assert!(why.contains("no byte came; check that the board gets power"), "{why}");
+        let (verdict, why) = dead(board, 7, 1);
+        assert_eq!(verdict, Verdict::Fail, "{why}");
+        assert!(!why.contains("no byte came"), "{why}");
+    }
+    // No cable of an emulator's is loose.
+    let (verdict, why) = dead(EMULATED, 7, 0);
+    assert_eq!(verdict, Verdict::Fail, "{why}");
 }

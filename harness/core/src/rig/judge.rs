@@ -29,6 +29,7 @@ impl Rig {
             Ok(Alive::No(why)) => Trouble::product(format!("{what}; on the console: {why}")),
             Ok(Alive::Unknown) => Trouble::rack(format!("{what}; no console login to ask over")),
             Err(Trouble::Rack(why)) => Trouble::rack(format!("{what}; {why}")),
+            Err(_) if self.is_mute() => Trouble::rack(format!("{what}; {MUTE}")),
             Err(error) => {
                 Trouble::product(format!("{what}; and the console does not answer either: {error}"))
             }
@@ -56,7 +57,16 @@ impl Rig {
         Ok(if output.ok() { Alive::Yes } else { Alive::No(output.text()) })
     }
 
+    /// Whether nothing tells a dead board from a bad cable: not one byte came since power-on.
+    /// An emulator's console cannot come loose (DESIGN, "Silence").
+    fn is_mute(&self) -> bool {
+        !self.parts.board.is_emulated() && self.parts.console.position() == self.powered_position
+    }
+
     pub(super) fn missed(&self, stage: Stage, why: String) -> Trouble {
+        if self.is_mute() {
+            return Trouble::rack(format!("{stage} was not reached: {why}; {MUTE}"));
+        }
         let last = self.boot_times.keys().next_back();
         let got = last.map_or("no stage was seen".into(), |s| format!("the last stage seen: {s}"));
         let tail = self.parts.console.tail(3).join(" / ");
@@ -67,6 +77,17 @@ impl Rig {
         };
         Trouble::unmet(format!("{stage} was not reached: {why}; {got}; {heard}"))
     }
+
+    /// The trouble of a board that should be ready and gives no shell.
+    pub(super) fn no_login(&self, shell: &str, trouble: Trouble) -> Trouble {
+        match trouble {
+            Trouble::Unmet(why) if self.is_mute() => self.missed(Stage::Ready, why),
+            other if self.has_mark(Stage::Ready) => {
+                other.while_doing(format_args!("ready mark seen, but {shell} login"))
+            }
+            other => other.while_doing(format_args!("{shell} login")),
+        }
+    }
 }
 
 /// What the console says of SSH.
@@ -75,6 +96,10 @@ enum Alive {
     No(String),
     Unknown,
 }
+
+/// What to do about a board that never said anything.
+const MUTE: &str = "the console stayed silent since power-on: no byte came; check that the board \
+     gets power, and the serial line's wiring, port and baud rate";
 
 /// An emulator's death shows first as a broken connection: its own report may take this long.
 const LOSS_GRACE: Duration = Duration::from_millis(500);

@@ -49,6 +49,8 @@ pub struct Rig {
     /// The case that runs now, for facts; and its seed.
     case: Option<(CaseId, u64)>,
     powered_at: Duration,
+    /// Where the console's stream stood at power-on: what a mute board never leaves.
+    powered_position: u64,
     /// Sightings before this cursor belong to an earlier boot.
     boot_cursor: u64,
     /// Sightings before this one belong to an earlier session of the board.
@@ -75,6 +77,7 @@ impl Rig {
             journal,
             case: None,
             powered_at: Duration::ZERO,
+            powered_position: 0,
             boot_cursor: session_cursor,
             session_cursor,
             boot_times: BTreeMap::new(),
@@ -159,6 +162,7 @@ impl Rig {
 
     pub async fn power_on(&mut self) -> Outcome {
         self.begin_boot(self.parts.console.sightings());
+        self.powered_position = self.parts.console.position();
         self.parts.power.on().await?;
         self.journal.record_at(self.powered_at, What::PowerOn);
         Ok(())
@@ -308,7 +312,7 @@ impl Rig {
             Some(shell) => {
                 let name = shell.name();
                 let opened = shell.open(deadline).await;
-                opened.map_err(|t| t.while_doing(format_args!("ready mark seen, but {name} login")))
+                opened.map_err(|trouble| self.no_login(name, trouble))
             }
             None => Ok(()),
         }

@@ -75,8 +75,11 @@ impl Catalogue {
     /// What can only be seen when all files are known.
     fn check(&self) -> Result<(), ConfigError> {
         for Entry { value: board, file, text } in self.boards.values() {
-            let Some(on) = &board.qemu else { continue };
             let at = |key: &str, why: String| ConfigError::at_key(file, text, key, why);
+            if let Some(why) = self.emulation_mistake(board) {
+                return Err(at("emulated_by", why));
+            }
+            let Some(on) = &board.qemu else { continue };
             let Some(machine) = self.machine(&on.machine) else {
                 let why = format!("there is no machine `{}`", on.machine);
                 let known = self.machines.keys().map(String::as_str);
@@ -97,6 +100,16 @@ impl Catalogue {
             }
         }
         Ok(())
+    }
+
+    /// What is wrong with the board that a physical one names as its emulation.
+    fn emulation_mistake(&self, board: &Board) -> Option<String> {
+        let name = board.emulated_by.as_deref()?;
+        match self.board(name).filter(|emulation| emulation.is_emulated()) {
+            None => Some(format!("there is no emulated board `{name}`")),
+            Some(other) if other.arch != board.arch => Some(format!("`{name}` is {}", other.arch)),
+            Some(_) => None,
+        }
     }
 
     fn machine_file(&self, name: &str) -> String {

@@ -46,7 +46,7 @@ pub(super) async fn serve(
             inject::apply(&image, &file, &Prepared(&layer), &scratch).map_err(Trouble::rack)?;
         }
         let layer = layer.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let profile = profile(board.storage.medium);
+        let profile = profile(board.storage.medium.unwrap_or_default());
         start(layer, profile, &socket, if write_log { Some(&dir) } else { None })
     };
     let served = tokio::task::spawn_blocking(blocking).await;

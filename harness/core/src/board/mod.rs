@@ -1,5 +1,9 @@
 //! A board: what a device type is, as immutable data from one TOML under `boards/`.
 
+mod flash;
+mod samples;
+mod uboot;
+
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -9,6 +13,13 @@ use crate::arch::Arch;
 use crate::case::Need;
 use crate::located::{ConfigError, from_toml};
 use crate::stage::StageMarks;
+
+pub use flash::{Flash, Loader, Placeholder, Provides, Removable, Tool};
+pub use samples::Samples;
+pub use uboot::UBoot;
+
+/// A dotted key, and what is wrong with its value.
+type Mistake = (String, String);
 
 /// A device type, emulated or physical.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -20,9 +31,24 @@ pub struct Board {
     /// One line for `hil boards`.
     pub title: String,
     pub arch: Arch,
-    /// What is worth knowing before using it, and where the facts come from.
+    /// What is worth knowing before using it, and what could not be confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub about: Option<String>,
+    /// The chip, as its vendor calls it: `AM3358`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soc: Option<String>,
+    /// balena's slug of the device type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balena: Option<String>,
+    /// The board `qemu-…` that plays this physical one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emulated_by: Option<String>,
+    /// Documents the facts come from. A physical board has at least one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<String>,
+    /// The kernel's driver of the hardware watchdog: `omap_wdt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watchdog: Option<String>,
     /// Set for an emulated board.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qemu: Option<OnQemu>,
@@ -32,9 +58,18 @@ pub struct Board {
     pub storage: StorageSpec,
     #[serde(default)]
     pub network: NetworkSpec,
+    /// How U-Boot is interrupted; absent where another bootloader, or none, can be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uboot: Option<UBoot>,
+    /// How an image comes onto a physical board.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flash: Option<Flash>,
     /// The usual console marks of this board's boot; the image's manifest overrides them.
     #[serde(default)]
     pub stages: StageMarks,
+    /// Console lines the marks must match.
+    #[serde(default)]
+    pub samples: Samples,
     /// How slow the board is: every deadline is multiplied by it.
     #[serde(default = "one")]
     #[schemars(range(min = 0.1, max = 1000.0))]
@@ -76,7 +111,7 @@ impl Default for ConsoleSpec {
     }
 }
 
-/// How the boot medium treats what it was given (POWERCUT.md, profiles).
+/// How an emulated boot medium treats what it was given (POWERCUT.md, profiles).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Medium {
@@ -90,7 +125,10 @@ pub enum Medium {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a table with `medium` and `power_of_two`")]
 pub struct StorageSpec {
-    pub medium: Medium,
+    /// Of emulated boards only, `virtio-wb` if absent: what a cut takes from a real card or disk
+    /// is up to the card or disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub medium: Option<Medium>,
     /// The machine accepts only cards whose size is a power of two.
     pub power_of_two: bool,
 }
@@ -126,19 +164,19 @@ impl Board {
     pub fn parse(text: &str, file: &Path) -> Result<Board, ConfigError> {
         let mut board: Board = from_toml(text, file)?;
         board.name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        if let Some((key, why)) = board.mistake() {
-            return Err(ConfigError::at_key(file, text, &key, why));
-        }
         if board.qemu.is_some() != board.name.starts_with("qemu-") {
             let why = "a board is named `qemu-…` exactly when it has a [qemu] table";
             return Err(ConfigError::whole(file, why)
                 .with_help("a bare type name always means the physical board"));
         }
+        if let Some((key, why)) = board.mistake() {
+            return Err(ConfigError::at_key(file, text, &key, why));
+        }
         Ok(board)
     }
 
     /// The key of the first value that no board can have, and what is wrong with it.
-    fn mistake(&self) -> Option<(String, String)> {
+    fn mistake(&self) -> Option<Mistake> {
         if let Some((stage, why)) = self.stages.mistakes().into_iter().next() {
             return Some((format!("stages.{stage}"), format!("not a regex: {why}")));
         }
@@ -150,7 +188,38 @@ impl Board {
             return Some(("boot_deadline_s".into(), why.into()));
         }
         let memory = self.qemu.as_ref().and_then(|on| on.memory_mib);
-        memory.and_then(too_little_memory).map(|why| ("qemu.memory_mib".into(), why))
+        memory
+            .and_then(too_little_memory)
+            .map(|why| ("qemu.memory_mib".into(), why))
+            .or_else(|| if self.is_emulated() { self.unreal() } else { self.unproven() })
+            .or_else(|| self.uboot.as_ref().and_then(UBoot::mistake))
+            .or_else(|| self.flash.as_ref().and_then(Flash::mistake))
+            .or_else(|| self.samples.mistake(self))
+    }
+
+    /// What only a physical board can have.
+    fn unreal(&self) -> Option<Mistake> {
+        let wrong = |key: &str| Some((key.into(), "only a physical board has this".into()));
+        if self.flash.is_some() {
+            return wrong("flash");
+        }
+        self.emulated_by.as_ref().and_then(|_| wrong("emulated_by"))
+    }
+
+    /// What a physical board lacks, or has and cannot.
+    fn unproven(&self) -> Option<Mistake> {
+        let wrong = |key: &str, why: &str| Some((key.into(), why.into()));
+        if self.sources.is_empty() {
+            let why = "a physical board gives its `sources`: documents its facts come from";
+            return wrong("sources", why);
+        }
+        if let Some(n) = self.sources.iter().position(|source| source.trim().is_empty()) {
+            return wrong(&format!("sources.{n}"), "an empty source");
+        }
+        self.storage.medium.and_then(|_| {
+            let why = "only of emulated boards: a real medium loses what it loses";
+            wrong("storage.medium", why)
+        })
     }
 
     pub fn is_emulated(&self) -> bool {
@@ -183,7 +252,7 @@ mod tests {
         let text = "title = \"X\"\narch = \"arm\"\n[qemu]\nmachine = \"virt-arm\"\n";
         let board = parse(text).unwrap();
         assert_eq!((board.name.as_str(), board.console.baud), ("qemu-x", 115_200));
-        assert_eq!(board.storage.medium, Medium::VirtioWb);
+        assert_eq!(board.storage.medium, None);
     }
 
     #[test]

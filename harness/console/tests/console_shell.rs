@@ -65,6 +65,21 @@ async fn any_command_comes_back_exactly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn last_words_are_the_boards_and_not_the_shells_own() {
+    for command in SHELLS {
+        let tty = tty(command, 0).await;
+        let mut shell = shell(&tty);
+        shell.exec("echo 'eth0: link is down' >/dev/tty", soon()).await.unwrap();
+        // More than the tail looks at first; nothing of it is for people.
+        shell.exec("seq 1 9000; seq 1 9 >&2; false", soon()).await.unwrap();
+        let last = tty.capture.tail(40);
+        assert!(last.iter().any(|line| line == "eth0: link is down"), "{last:#?}");
+        let own = |line: &String| line.contains('~') || line.contains("_h") || line.contains("$_");
+        assert!(!last.iter().any(own), "{last:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn kernel_noise_in_mid_line_costs_nothing() {
     for command in SHELLS {
         let tty = tty(command, 300).await;
@@ -193,6 +208,7 @@ async fn a_console_that_only_echoes_is_no_shell() {
     let mut shell = shell(&tty);
     let none = shell.open(Deadline::within(secs(6))).await.unwrap_err();
     assert!(matches!(&none, Trouble::Unmet(why) if why.contains("no shell answered")), "{none}");
+    assert!(none.to_string().contains("its last lines: fake# "), "{none}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,7 @@ mod ring;
 mod scan;
 mod state;
 mod store;
+mod tail;
 mod watch;
 
 use std::io::Write as _;
@@ -35,7 +36,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use pump::Pump;
 use scan::{Found, Scan, WINDOW};
-use state::State;
+use state::{RECENT, State};
+use tail::Own;
 
 /// How often what has come is written, and how long a line must rest before its unended rest is
 /// looked at for marks.
@@ -225,8 +227,19 @@ impl Console for Capture {
     }
 
     fn tail(&self, lines: usize) -> Vec<String> {
-        let (from, raw) = self.inner.state().recent();
-        tail(&raw, from == 0, lines, &self.inner.masker)
+        let look = |reach, own| {
+            let (from, raw) = self.inner.state().recent(reach);
+            (from == 0, tail::tail(&raw, from == 0, lines, &self.inner.masker, own))
+        };
+        let (whole, near) = look(RECENT, Own::Hidden);
+        if near.len() == lines || (whole && !near.is_empty()) {
+            return near;
+        }
+        // The shell may have spoken for long; better its words than to call a console silent.
+        match look(u64::MAX, Own::Hidden).1 {
+            none if none.is_empty() => look(RECENT, Own::Shown).1,
+            far => far,
+        }
     }
 
     fn sightings(&self) -> u64 {
@@ -245,29 +258,4 @@ impl Console for Capture {
             }
         }
     }
-}
-
-/// The last lines of a piece of stream; its first line is left out unless it is `whole`.
-fn tail(raw: &[u8], whole: bool, lines: usize, masker: &Masker) -> Vec<String> {
-    let mut clean = Vec::with_capacity(raw.len());
-    crate::ansi::Cleaner::new(true).clean(0, raw, |piece| match piece {
-        crate::ansi::Piece::Text(_, run) => clean.extend_from_slice(run),
-        crate::ansi::Piece::Newline(_) => clean.push(b'\n'),
-    });
-    // The last bytes may be the beginning of a secret.
-    clean.truncate(clean.len() - masker.held_back(&clean));
-    let clean = masker.bytes(&clean);
-    let skip = usize::from(!whole && clean.contains(&b'\n'));
-    let mut last: Vec<String> = clean
-        .split(|byte| *byte == b'\n')
-        .skip(skip)
-        .map(crate::ansi::text)
-        .filter(|line| !line.trim().is_empty())
-        .collect();
-    last.drain(..last.len().saturating_sub(lines));
-    for line in &mut last {
-        let end = (0..=line.len().min(1024)).rev().find(|end| line.is_char_boundary(*end));
-        line.truncate(end.unwrap_or(0));
-    }
-    last
 }

@@ -23,8 +23,8 @@ const BATCH: u64 = 32 << 10;
 /// The longest beginning of a secret that is held back from the file.
 const HOLD: usize = 16 << 10;
 
-/// How far back the tail is looked for.
-const RECENT: u64 = 32 << 10;
+/// How far back the tail is looked for at first.
+pub(crate) const RECENT: u64 = 32 << 10;
 
 pub(crate) struct State {
     ring: Ring,
@@ -178,9 +178,10 @@ impl State {
         Ok(offset + out.len() as u64 >= self.position())
     }
 
-    /// The stream's last bytes and the offset of the first of them.
-    pub(crate) fn recent(&self) -> (u64, Vec<u8>) {
-        let from = self.ring.start().max(self.ring.end().saturating_sub(RECENT));
+    /// The stream's last bytes, at most `most` and no more than are in memory, and the offset of
+    /// the first of them.
+    pub(crate) fn recent(&self, most: u64) -> (u64, Vec<u8>) {
+        let from = self.ring.start().max(self.ring.end().saturating_sub(most));
         let mut out = Vec::new();
         self.ring.copy(from, self.ring.end(), &mut out);
         (from, out)

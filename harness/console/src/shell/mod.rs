@@ -5,6 +5,7 @@
 //! the target: kernel messages in the middle of a line cost a repetition, never a byte. stdout and
 //! stderr are apart. It is slow beside SSH; files should be small.
 
+mod own;
 mod put;
 mod talk;
 mod target;
@@ -25,6 +26,7 @@ use regex::bytes::Regex;
 use crate::alarms::Alarms;
 use crate::login::{Entry, INTERRUPT, Proof};
 use crate::transfer::{Cksum, Encoder, Stamp, quote, stamp_of, to_printf};
+pub(crate) use own::OwnWords;
 use put::{Kind, Source};
 use talk::{Remote, Talk, decode};
 

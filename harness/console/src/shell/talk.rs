@@ -18,6 +18,9 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// How much of the console is searched for the lines of an answer.
 const ANSWER: u64 = 64 << 10;
 
+/// How far back a login prompt can begin that is the console's last line.
+const LAST: u64 = 1024;
+
 /// A conversation on a console.
 pub(crate) struct Talk<'t> {
     pub(crate) console: &'t dyn Console,
@@ -92,8 +95,13 @@ impl Talk<'_> {
     }
 
     fn still_logged_in(&self) -> Outcome {
-        let last = self.console.tail(1).pop().unwrap_or_default();
-        if self.login_prompt.is_match(last.as_bytes()) {
+        // Not the tail, which is for people: there the shell's own words are left out.
+        let end = self.console.position();
+        let lines = self.lines(end.saturating_sub(LAST), end)?;
+        let last = lines.iter().rfind(|line| !line.trim_ascii().is_empty());
+        let last = last.map_or(&[][..], Vec::as_slice);
+        if self.login_prompt.is_match(last) {
+            let last = String::from_utf8_lossy(last);
             return Err(Trouble::transport(format!(
                 "the console session has ended: the console shows `{last}`"
             )));

@@ -1,0 +1,81 @@
+//! Which of a console's lines are the console shell's own questions and answers: noise to a person
+//! who wants the board's last words. What they mean stands in `target`.
+
+use regex::Regex;
+
+/// A typed line's echo: it names a variable or a function of ours, or makes an answer.
+const ECHO: &str =
+    r#"\b_h[dfgikrstuvx]\b|"~(?:[a-z]\d*:?)?\$|cksum <"\$1" 2>|\[ "\$n" = end \]&&break"#;
+
+/// An answer between tildes; a numbered line of encoded output, cut short by noise perhaps.
+const ANSWER: &str = r"~[fghknptuv]\d+(?::[^~]*)?~|^~\d+[oed]\d+:[A-Za-z0-9+/= ]*\.?";
+
+/// Tells the shell's own words from the board's.
+pub(crate) struct OwnWords {
+    echo: Regex,
+    answer: Regex,
+}
+
+impl OwnWords {
+    pub(crate) fn new() -> Result<OwnWords, regex::Error> {
+        Ok(OwnWords { echo: Regex::new(ECHO)?, answer: Regex::new(ANSWER)? })
+    }
+
+    /// What of the line is the board's: nothing, or all but an answer in whose middle it spoke.
+    pub(crate) fn without(&self, line: String) -> Option<String> {
+        if self.echo.is_match(&line) {
+            return None;
+        }
+        if !self.answer.is_match(&line) {
+            return Some(line);
+        }
+        let rest = self.answer.replace_all(&line, "");
+        (!rest.trim().is_empty()).then(|| rest.into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::target;
+    use super::*;
+    use crate::login::Proof;
+    use crate::transfer::ENCODERS;
+
+    fn without(line: &str) -> Option<String> {
+        OwnWords::new().unwrap().without(line.into())
+    }
+
+    #[test]
+    fn every_line_that_the_shell_types_is_its_own() {
+        let proof = Proof::new(7).typed();
+        let mut typed = vec![proof.trim_matches(['\x15', '\n']).to_string()];
+        typed.extend(target::survey(3));
+        ENCODERS.iter().for_each(|encoder| typed.extend(target::functions(4, encoder)));
+        typed.extend(
+            [" _hx 9 5 'true'", " _hf 9 $_hd/o 64 24 o", " echo \"~g$((9)):64~\""]
+                .map(String::from),
+        );
+        for line in typed {
+            assert_eq!(without(&format!("root@demo:~# {line}")), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn answers_are_left_out_and_what_the_kernel_said_in_their_middle_is_not() {
+        let answers = ["~h9:0:4294967295 0:4294967295 0~", "~k9~", "~t3:,base64,od:/run/.hil-1~"];
+        for line in
+            answers.iter().chain(&["~p7:8033864~", "~9o0:aGVsbG8K.", "~9e1:68 65 6c.", "~g9:0~"])
+        {
+            assert_eq!(without(line), None, "{line}");
+        }
+        let noisy = without("~9o0:aGVsbG8[   12.3] usb 1-1: new device");
+        assert_eq!(noisy.as_deref(), Some("[   12.3] usb 1-1: new device"));
+    }
+
+    #[test]
+    fn the_boards_own_words_stay() {
+        for line in ["root@demo:~# ", "took ~5e3: fine", "~ # ls", "~h~", "the_hx and _hxy"] {
+            assert_eq!(without(line).as_deref(), Some(line));
+        }
+    }
+}

@@ -69,12 +69,18 @@ pub enum Provides {
 }
 
 /// A tool on the host that talks to the board's ROM or bootloader over USB.
+///
+/// U-Boot's `ums` needs no tool: `uboot = ["ums 0 mmc 0"]`, no steps, and a block device appears.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table with `tool` and `steps`")]
 pub struct Loader {
     pub tool: Tool,
+    /// Lines typed at U-Boot's prompt before the steps; the last may never return to the prompt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uboot: Vec<String>,
     /// Commands in order, one argument a string, run without a shell. `{image}`, `{bootloader}`,
     /// `{device}`, `{serial}` and `{dir}` are filled in; other braces stay.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Vec<String>>,
     /// Absent where the steps wrote the image themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -172,8 +178,9 @@ impl Loader {
                 }
             }
         }
-        if self.steps.is_empty() {
-            return at("steps".into(), "give at least one step".into());
+        if self.steps.is_empty() && (self.uboot.is_empty() || self.provides.is_none()) {
+            let why = "give a step: only what U-Boot `provides` by itself needs none";
+            return at("steps".into(), why.into());
         }
         let program = self.tool.program()?;
         let used = self.steps.iter().any(|step| step.first().is_some_and(|word| word == program));
@@ -242,6 +249,7 @@ mod tests {
     fn loader(argument: &str) -> Loader {
         Loader {
             tool: Tool::Uuu,
+            uboot: Vec::new(),
             steps: vec![vec!["uuu".into(), argument.into()]],
             provides: None,
             device_at: None,

@@ -2,6 +2,8 @@
 
 mod flash;
 mod samples;
+#[cfg(test)]
+mod tests;
 mod uboot;
 
 use std::path::Path;
@@ -193,6 +195,7 @@ impl Board {
             .map(|why| ("qemu.memory_mib".into(), why))
             .or_else(|| if self.is_emulated() { self.unreal() } else { self.unproven() })
             .or_else(|| self.uboot.as_ref().and_then(UBoot::mistake))
+            .or_else(|| self.untypable())
             .or_else(|| self.flash.as_ref().and_then(Flash::mistake))
             .or_else(|| self.samples.mistake(self))
     }
@@ -204,6 +207,14 @@ impl Board {
             return wrong("flash");
         }
         self.emulated_by.as_ref().and_then(|_| wrong("emulated_by"))
+    }
+
+    /// U-Boot commands, and nothing said of how to reach its prompt.
+    fn untypable(&self) -> Option<Mistake> {
+        let loader = self.flash.as_ref().and_then(|flash| flash.loader.as_ref())?;
+        let why = "commands for U-Boot's prompt, and no [uboot] table";
+        (self.uboot.is_none() && !loader.uboot.is_empty())
+            .then(|| ("flash.loader.uboot".into(), why.into()))
     }
 
     /// What a physical board lacks, or has and cannot.
@@ -236,59 +247,5 @@ impl Board {
             offers.push(Need::Emulated);
         }
         offers
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> Result<Board, ConfigError> {
-        Board::parse(text, Path::new("boards/qemu-x.toml"))
-    }
-
-    #[test]
-    fn a_small_board_gets_its_defaults() {
-        let text = "title = \"X\"\narch = \"arm\"\n[qemu]\nmachine = \"virt-arm\"\n";
-        let board = parse(text).unwrap();
-        assert_eq!((board.name.as_str(), board.console.baud), ("qemu-x", 115_200));
-        assert_eq!(board.storage.medium, None);
-    }
-
-    #[test]
-    fn a_bad_regex_is_shown_where_it_stands() {
-        let text =
-            "title = \"X\"\narch = \"arm\"\n[qemu]\nmachine = \"m\"\n[stages]\nready = \"(\"\n";
-        let error = parse(text).unwrap_err();
-        assert_eq!((error.line, error.column), (6, 9));
-    }
-
-    #[test]
-    fn names_tell_emulated_from_physical() {
-        let error = parse("title = \"X\"\narch = \"arm\"\n").unwrap_err();
-        assert!(error.to_string().contains("[qemu]"), "{error}");
-    }
-
-    #[test]
-    fn a_wrong_architecture_says_what_there_is() {
-        let error = parse("title = \"X\"\narch = \"aarch46\"\n").unwrap_err();
-        assert_eq!(error.help.as_deref(), Some("did you mean `aarch64`?"), "{error}");
-    }
-
-    #[test]
-    fn values_out_of_bounds_are_shown_where_they_stand() {
-        let with = |top: &str, memory: &str| {
-            let text = format!("{top}\ntitle = \"X\"\narch = \"arm\"\n[qemu]\nmachine = \"m\"\n");
-            parse(&format!("{text}{memory}\n")).map_err(|error| (error.line, error.column))
-        };
-        for wrong in ["slowness = nan", "slowness = 0.05", "slowness = 1e4"] {
-            assert_eq!(with(wrong, "").unwrap_err(), (1, 12), "{wrong}");
-        }
-        for wrong in ["boot_deadline_s = 0", "boot_deadline_s = 86401"] {
-            assert_eq!(with(wrong, "").unwrap_err(), (1, 19), "{wrong}");
-        }
-        assert_eq!(with("", "memory_mib = 2").unwrap_err(), (6, 14));
-        assert!(with("slowness = 1000", "memory_mib = 16").is_ok());
-        assert!(with("boot_deadline_s = 86400", "").is_ok());
     }
 }

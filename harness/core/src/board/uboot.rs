@@ -26,7 +26,7 @@ impl Default for UBoot {
     fn default() -> Self {
         UBoot {
             prompt: "^=> ?$".into(),
-            autoboot: "^Hit any key to stop autoboot".into(),
+            autoboot: "Hit any key to stop autoboot".into(),
             interrupt: " ".into(),
         }
     }

@@ -81,7 +81,9 @@ fn prepare_one(
         let what = what.to_string();
         shown.doing(&Doing { board: board.to_string(), what, of: Some((done, total)) });
     };
-    Ok(prepare::prepare(prepare::load(file)?, cache, &report)?)
+    let image = prepare::load(file)?;
+    let named_elsewhere = boot::named_elsewhere(&image)?;
+    Ok(prepare::prepare(image, &named_elsewhere, cache, &report)?)
 }
 
 /// The given images that are for the board's architecture; none is an error that says so.

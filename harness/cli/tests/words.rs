@@ -101,6 +101,96 @@ fn an_image_of_another_architecture_is_refused() {
     assert!(ended.said.contains("is for arm"), "{}", ended.said);
 }
 
+/// A Yocto build for `virt` of which only the `qemuboot.conf` is there, with `more` lines in it.
+fn yocto(dir: &std::path::Path, disk: &str, more: &str) -> String {
+    let conf = format!(
+        "[config_bsp]\nqb_system_name = qemu-system-aarch64\nqb_machine = -machine virt\n{more}"
+    );
+    fs::write(dir.join("x.qemuboot.conf"), conf).unwrap();
+    fs::File::create(dir.join(disk)).unwrap().set_len(1 << 20).unwrap();
+    let file = dir.join("image.toml");
+    let text = format!(
+        "name = \"x\"\narch = \"aarch64\"\n[disk]\nfile = \"{disk}\"\n[boot.qemuboot]\n\
+         file = \"x.qemuboot.conf\"\n"
+    );
+    fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_string()
+}
+
+#[test]
+fn what_a_qemuboot_conf_promises_and_is_not_there_is_told_before_anything_is_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = "qb_default_kernel = Image\n";
+    let refused = |image: &str, wanted: &[&str]| {
+        for words in [&["plan"][..], &["run", "--out", "o"]] {
+            let mut command = hil();
+            command.args(words).args(["--board", "qemu-aarch64", "--image", image]);
+            let ended = run(command.current_dir(dir.path()));
+            assert_eq!(ended.code, Some(2), "{}", ended.said);
+            for word in wanted {
+                assert!(ended.said.contains(word), "no `{word}` in:\n{}", ended.said);
+            }
+            assert!(!dir.path().join("o").exists());
+        }
+    };
+    let image = yocto(dir.path(), "x.ext4", kernel);
+    refused(&image, &["x.qemuboot.conf:4:21: there is no file", "/Image"]);
+    fs::write(dir.path().join("Image"), "no header").unwrap();
+    let image = yocto(dir.path(), "x.ext4", &format!("{kernel}qb_dtb = virt.dtb\n"));
+    refused(&image, &["x.qemuboot.conf:5:10: there is no file", "/virt.dtb"]);
+    let image = yocto(dir.path(), "x.wic", &format!("{kernel}qb_default_bios = u-boot.bin\n"));
+    refused(&image, &["x.qemuboot.conf:5:19: there is no file", "/u-boot.bin"]);
+    let image = yocto(dir.path(), "x.ext4", &format!("{kernel}qb_mem = -m lots\n"));
+    refused(&image, &["x.qemuboot.conf:5:10: ", "is no amount of memory"]);
+    let image = yocto(dir.path(), "x.ext4", kernel);
+    let conf = dir.path().join("x.qemuboot.conf");
+    let text = fs::read_to_string(&conf).unwrap();
+    fs::write(&conf, text.replace("system-aarch64", "system-arm")).unwrap();
+    refused(&image, &["x.qemuboot.conf:2:18: the build is for arm"]);
+    fs::remove_file(&conf).unwrap();
+    refused(&image, &["image.toml:6:8: cannot read", "x.qemuboot.conf"]);
+}
+
+#[test]
+fn a_wic_that_nothing_on_the_machine_can_boot_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("Image"), "no header").unwrap();
+    fs::write(dir.path().join("u-boot.bin"), "no header").unwrap();
+    let kernel = "qb_default_kernel = Image\n";
+    let plan = |disk: &str, more: &str| {
+        let image = yocto(dir.path(), disk, &format!("{kernel}{more}"));
+        run(hil().args(["plan", "--board", "qemu-aarch64", "--image", &image]))
+    };
+    let ended = plan("x.wic", "");
+    assert_eq!(ended.code, Some(2), "{}", ended.said);
+    let why = "nothing on board `qemu-aarch64` can boot this build";
+    assert!(ended.said.contains(why) && ended.said.contains("image.toml:5:"), "{}", ended.said);
+    assert!(ended.said.contains("QB_DEFAULT_BIOS = \"u-boot.bin\""), "{}", ended.said);
+    for (disk, more) in [
+        ("x.ext4", ""),
+        ("x.wic", "qb_default_bios = u-boot.bin\n"),
+        ("x.wic", "qb_fsinfo = wic:no-kernel-in-fs\n"),
+    ] {
+        let ended = plan(disk, more);
+        assert_eq!(ended.code, Some(0), "{disk} {more}: {}", ended.said);
+    }
+}
+
+#[test]
+fn what_a_qemuboot_conf_names_is_part_of_the_images_digest() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = yocto(dir.path(), "x.ext4", "qb_default_kernel = Image\n");
+    let plan = |kernel: &str| {
+        fs::write(dir.path().join("Image"), kernel).unwrap();
+        let ended = run(hil().args(["plan", "--board", "qemu-aarch64", "--image", &image]));
+        assert_eq!(ended.code, Some(0), "{}", ended.said);
+        ended.out
+    };
+    let (one, other) = (plan("one kernel"), plan("another kernel"));
+    assert_ne!(one, other);
+    assert_eq!(one, plan("one kernel"));
+}
+
 #[test]
 fn a_kernel_of_another_architecture_is_refused() {
     let dir = tempfile::tempdir().unwrap();

@@ -10,13 +10,18 @@ use hil_core::arch::Arch;
 use hil_core::located::ConfigError;
 
 use crate::launch::BootWith;
-use crate::machine::{DiskKind, Machine};
+use crate::machine::{BootKind, DiskKind, Machine};
 
 const SECTION: &str = "config_bsp";
 
 /// What a `qemuboot.conf` says, as far as hil follows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QemuBoot {
+    /// The file itself and what stands in it, for messages.
+    file: PathBuf,
+    text: String,
+    /// Its folder, where the files that it names stand.
+    dir: PathBuf,
     pub arch: Arch,
     pub machine: Option<String>,
     pub cpu: Option<String>,
@@ -43,7 +48,7 @@ pub struct QemuBoot {
 }
 
 impl QemuBoot {
-    /// Reads a `qemuboot.conf`.
+    /// Reads the text of a `qemuboot.conf`.
     pub fn parse(text: &str, file: &Path) -> Result<QemuBoot, ConfigError> {
         let ini = Ini::parse(text, file)?;
         let system = ini.need("qb_system_name")?;
@@ -60,9 +65,14 @@ impl QemuBoot {
         let hardware = Options::of(&["qb_machine", "qb_cpu", "qb_smp"].map(|key| ini.get(key)));
         let with_kvm = Options::of(&[ini.get("qb_cpu_kvm")]);
         let dir = file.parent().unwrap_or(Path::new(""));
-        let (extra, ignored) = sort_out(&ini.get("qb_opt_append"), dir);
+        // Without a working folder there is no absolute path, and relative ones lead nowhere.
+        let dir = std::path::absolute(dir.join(".")).unwrap_or_else(|_| dir.to_path_buf());
+        let (extra, ignored) = sort_out(&ini.get("qb_opt_append"), &dir);
         let console = consoles(&ini.get("serial_consoles")).into_iter().next();
         Ok(QemuBoot {
+            file: file.to_path_buf(),
+            text: text.to_string(),
+            dir,
             arch,
             machine: hardware.last(&["-machine", "-M"]),
             cpu: hardware.last(&["-cpu"]),
@@ -104,29 +114,59 @@ impl QemuBoot {
         machine.smp = self.smp.unwrap_or(machine.smp);
         machine.disk = self.disk.unwrap_or(machine.disk);
         machine.extra.extend(self.extra.iter().cloned());
-        for kind in [self.boot(Path::new(""), false).kind(), self.boot(Path::new(""), true).kind()]
-        {
-            if !machine.boots(kind) {
+        // The build knows that its machine starts from what it names; of what the machine has
+        // of its own it knows nothing.
+        let named = [(&self.kernel, BootKind::Kernel), (&self.bios, BootKind::Firmware)];
+        for (name, kind) in named {
+            if name.is_some() && !machine.boots(kind) {
                 machine.boot.push(kind);
             }
         }
         machine
     }
 
-    /// How the build starts. `dir` is the folder of the `qemuboot.conf`; `wic` tells a disk image
-    /// with partitions, which brings its own kernel, from a bare root file system.
-    pub fn boot(&self, dir: &Path, wic: bool) -> BootWith {
+    /// How the build starts. `wic` tells a disk image with partitions, which brings its own
+    /// kernel, from a bare root file system.
+    pub fn boot(&self, wic: bool) -> BootWith {
         let brings_kernel = wic && !self.wic_without_kernel;
+        let beside = |name: &String| self.dir.join(name);
         match (&self.kernel, &self.bios) {
             (Some(kernel), _) if !brings_kernel => BootWith::Kernel {
-                kernel: dir.join(kernel),
+                kernel: beside(kernel),
                 initrd: None,
-                dtb: self.dtb.as_ref().map(|dtb| dir.join(dtb)),
+                dtb: self.dtb.as_ref().map(beside),
                 cmdline: format!("root={} {}", self.root_on_virtio(), self.cmdline),
             },
-            (_, Some(bios)) => BootWith::Firmware(dir.join(bios)),
+            (_, Some(bios)) => BootWith::Firmware(beside(bios)),
             _ => BootWith::Builtin,
         }
+    }
+
+    /// The files that the build starts from; one that is not there is an error on its line.
+    pub fn files(&self, wic: bool) -> Result<Vec<PathBuf>, ConfigError> {
+        let named = match self.boot(wic) {
+            BootWith::Kernel { kernel, dtb, .. } => {
+                let dtb = dtb.map(|dtb| ("qb_dtb", dtb));
+                [("qb_default_kernel", kernel)].into_iter().chain(dtb).collect()
+            }
+            BootWith::Firmware(file) => vec![("qb_default_bios", file)],
+            BootWith::Builtin | BootWith::Uefi { .. } => Vec::new(),
+        };
+        for (key, file) in &named {
+            if !file.is_file() {
+                return Err(self
+                    .at(key, format!("there is no file {}", file.display()))
+                    .with_help(
+                        "it must lie beside the qemuboot.conf, as in tmp/deploy/images/MACHINE",
+                    ));
+            }
+        }
+        Ok(named.into_iter().map(|(_, file)| file).collect())
+    }
+
+    /// A mistake at the value of `key`.
+    pub fn at(&self, key: &str, why: impl std::fmt::Display) -> ConfigError {
+        ConfigError::at_key(&self.file, &self.text, &format!("{SECTION}.{key}"), why)
     }
 
     /// hil's disks are virtio where the build may have expected an emulated SCSI or IDE disk.

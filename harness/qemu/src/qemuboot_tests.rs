@@ -38,7 +38,7 @@ serial_consoles = 115200;ttyS0 115200;ttyS1
 ";
 
 fn parse(text: &str) -> Result<QemuBoot, ConfigError> {
-    QemuBoot::parse(text, Path::new("deploy/x.qemuboot.conf"))
+    QemuBoot::parse(text, Path::new("/deploy/x.qemuboot.conf"))
 }
 
 fn virt() -> Machine {
@@ -49,10 +49,8 @@ fn virt() -> Machine {
 #[test]
 fn the_arm64_machine_of_yocto_boots_its_kernel() {
     let conf = parse(QEMUARM64).unwrap();
-    let BootWith::Kernel { kernel, cmdline, .. } = conf.boot(Path::new("deploy"), false) else {
-        panic!("no kernel")
-    };
-    assert_eq!(kernel, Path::new("deploy/Image--6.6+git-qemuarm64-20260101000000.bin"));
+    let BootWith::Kernel { kernel, cmdline, .. } = conf.boot(false) else { panic!("no kernel") };
+    assert_eq!(kernel, Path::new("/deploy/Image--6.6+git-qemuarm64-20260101000000.bin"));
     let expected = "root=/dev/vda rw ip=dhcp mem=256M console=ttyAMA0 swiotlb=0 loglevel=7%";
     assert_eq!(cmdline, expected);
     assert_eq!(conf.console.as_deref(), Some("ttyAMA0"));
@@ -77,20 +75,48 @@ fn options_may_stand_in_each_others_keys() {
     assert_eq!(conf.machine.as_deref(), Some("q35,i8042=off"));
     assert_eq!(conf.cpu.as_deref(), Some("IvyBridge"));
     assert_eq!(conf.memory_mib, Some(2048));
-    let BootWith::Kernel { cmdline, .. } = conf.boot(Path::new(""), false) else { panic!() };
+    let BootWith::Kernel { cmdline, .. } = conf.boot(false) else { panic!() };
     assert_eq!(cmdline, "root=/dev/vda ro ip=dhcp console=ttyS0 console=ttyS1");
 }
 
 #[test]
 fn a_wic_image_boots_by_itself() {
     let conf = parse(QEMUX86_64).unwrap();
-    assert_eq!(conf.boot(Path::new("d"), true), BootWith::Builtin);
+    assert_eq!(conf.boot(true), BootWith::Builtin);
     let without = QEMUX86_64.replace("wic:kernel-in-fs", "wic:no-kernel-in-fs");
-    let boot = parse(&without).unwrap().boot(Path::new("d"), true);
+    let boot = parse(&without).unwrap().boot(true);
     assert!(matches!(boot, BootWith::Kernel { .. }));
     let firmware = QEMUX86_64.replace("bzImage", "none\nqb_default_bios = u-boot.bin");
-    let boot = parse(&firmware).unwrap().boot(Path::new("d"), false);
-    assert_eq!(boot, BootWith::Firmware("d/u-boot.bin".into()));
+    let boot = parse(&firmware).unwrap().boot(false);
+    assert_eq!(boot, BootWith::Firmware("/deploy/u-boot.bin".into()));
+}
+
+#[test]
+fn a_build_adds_what_it_names_to_the_machine_and_no_firmware_of_its_own() {
+    let kinds = |text: &str| parse(text).unwrap().apply(&virt()).boot;
+    let without_kernel = QEMUARM64.replace("Image--", "none\nqb_rootfs = Image--");
+    assert_eq!(kinds(&without_kernel), virt().boot);
+    let bare = Machine { boot: Vec::new(), ..virt() };
+    let conf = parse(&format!("{QEMUARM64}qb_default_bios = u-boot.bin\n")).unwrap();
+    assert_eq!(conf.apply(&bare).boot, [BootKind::Kernel, BootKind::Firmware]);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_shown_where_it_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("x.qemuboot.conf");
+    let text = format!("{QEMUX86_64}qb_dtb = q35.dtb\n");
+    let conf = QemuBoot::parse(&text, &file).unwrap();
+    let error = conf.files(false).unwrap_err();
+    assert_eq!((error.line, error.column), (4, 21), "{error}");
+    let kernel = dir.path().join("bzImage");
+    std::fs::write(&kernel, "").unwrap();
+    let error = conf.files(false).unwrap_err();
+    assert_eq!((error.line, error.text.as_str()), (10, "qb_dtb = q35.dtb"), "{error}");
+    let dtb = dir.path().join("q35.dtb");
+    std::fs::write(&dtb, "").unwrap();
+    assert_eq!(conf.files(false).unwrap(), [kernel, dtb]);
+    assert_eq!(conf.files(true).unwrap(), [] as [PathBuf; 0], "a .wic brings its own");
 }
 
 #[test]

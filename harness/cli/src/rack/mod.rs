@@ -171,7 +171,7 @@ impl Rack for QemuRack {
         let machine = found.ok_or_else(|| {
             Trouble::rack(format!("board `{}` has no emulated machine", board.name))
         })?;
-        let qemuboot = boot::read_qemuboot(image)?;
+        let qemuboot = boot::read_qemuboot(image).map_err(Trouble::rack)?;
         let machine = qemuboot.as_ref().map_or(machine.clone(), |boot| boot.apply(&machine));
         let accel = self.accelerator(&machine).await?;
         let emulator = Emulator::find(machine.emulator(accel.kind))?;

@@ -59,12 +59,25 @@ pub fn load(file: &Path) -> Result<Image, ConfigError> {
 }
 
 /// Checks every artefact and makes the disk raw. Blocks; takes seconds for a large disk.
-pub fn prepare(image: Image, cache: &Cache, report: Report<'_>) -> Result<Prepared, PrepareError> {
+///
+/// `named_elsewhere`: files that the image boots from and its manifest does not name itself, such
+/// as the kernel in a `qemuboot.conf`.
+pub fn prepare(
+    image: Image,
+    named_elsewhere: &[PathBuf],
+    cache: &Cache,
+    report: Report<'_>,
+) -> Result<Prepared, PrepareError> {
     let manifest = std::fs::read(&image.file)
         .map_err(|error| ConfigError::whole(&image.file, format!("cannot read: {error}")))?;
     let mut parts = vec![artefact::digest_of(&manifest)];
     for (key, artefact) in artefacts(&image) {
         parts.push(cache.verify(&image, &key, &artefact, report)?);
+    }
+    for file in named_elsewhere {
+        let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
+        let artefact = Artefact { file, sha256: None };
+        parts.push(cache.verify(&image, "boot.qemuboot", &artefact, report)?);
     }
     for inject in &image.inject {
         if let Some(file) = &inject.file {

@@ -11,90 +11,40 @@ pub(crate) const SUITE: Suite = Suite {
     about: "Each boot stage is reached, and the running system is the one the manifest names.",
     deadline: secs(120),
     cases: &[
-        Case {
-            name: "stages-in-order",
-            about: "Every stage the manifest marks is seen, in the order of a boot.",
-            needs: &[],
-            deadline: secs(5),
-            body: body!(stages_in_order),
-        },
-        Case {
-            name: "no-kernel-trouble",
-            about: "The kernel reports no panic, oops, lockup, hung task or OOM while booting.",
-            needs: &[],
-            deadline: secs(5),
-            body: body!(no_kernel_trouble),
-        },
-        Case {
-            name: "kernel-not-tainted",
-            about: "The kernel is not tainted.",
-            needs: &[Need::Shell],
-            deadline: secs(10),
-            body: body!(kernel_not_tainted),
-        },
-        Case {
-            name: "version-as-built",
-            about: "The running version is the one the manifest names.",
-            needs: &[Need::Shell, Need::Version],
-            deadline: secs(10),
-            body: body!(version_as_built),
-        },
-        Case {
-            name: "slot-as-built",
-            about: "A fresh image boots its first slot.",
-            needs: &[Need::Shell, Need::Slots],
-            deadline: secs(10),
-            body: body!(slot_as_built),
-        },
-        Case {
-            name: "updater-agrees-on-slot",
-            about: "The updater believes in the slot that really runs.",
-            needs: &[Need::Shell, Need::Slots, Need::Updater],
-            deadline: secs(15),
-            body: body!(updater_agrees_on_slot),
-        },
-        Case {
-            name: "clock-sane",
-            about: "The clock shows a time after 2024 and runs.",
-            needs: &[Need::Shell],
-            deadline: secs(15),
-            body: body!(clock_sane),
-        },
-        Case {
-            name: "ssh-login",
-            about: "SSH runs commands and gives exit status, stdout and stderr apart.",
-            needs: &[Need::Ssh],
-            deadline: secs(15),
-            body: body!(ssh_login),
-        },
-        Case {
-            name: "console-login",
-            about: "The serial console gives a shell.",
-            needs: &[Need::ConsoleShell],
-            deadline: secs(20),
-            body: body!(console_login),
-        },
-        Case {
-            name: "root-is-read-only",
-            about: "The root file system of an A/B image cannot be written.",
-            needs: &[Need::Shell, Need::Slots],
-            deadline: secs(10),
-            body: body!(root_is_read_only),
-        },
-        Case {
-            name: "no-failed-units",
-            about: "systemd reports no failed unit.",
-            needs: &[Need::Shell, Need::Systemd],
-            deadline: secs(20),
-            body: body!(no_failed_units),
-        },
-        Case {
-            name: "reboot-comes-back",
-            about: "After a reboot the board is ready again, in the same slot.",
-            needs: &[Need::Shell],
-            deadline: secs(30),
-            body: body!(reboot_comes_back),
-        },
+        Case::new("stages-in-order", secs(5), body!(stages_in_order))
+            .about("Every stage the manifest marks is seen, in the order of a boot."),
+        Case::new("no-kernel-trouble", secs(5), body!(no_kernel_trouble))
+            .about("The kernel reports no panic, oops, lockup, hung task or OOM while booting."),
+        Case::new("kernel-not-tainted", secs(10), body!(kernel_not_tainted))
+            .about("The kernel is not tainted.")
+            .needs(&[Need::Shell]),
+        Case::new("version-as-built", secs(10), body!(version_as_built))
+            .about("The running version is the one the manifest names.")
+            .needs(&[Need::Shell, Need::Version]),
+        Case::new("slot-as-built", secs(10), body!(slot_as_built))
+            .about("A fresh image boots its first slot.")
+            .needs(&[Need::Shell, Need::Slots]),
+        Case::new("updater-agrees-on-slot", secs(15), body!(updater_agrees_on_slot))
+            .about("The updater believes in the slot that really runs.")
+            .needs(&[Need::Shell, Need::Slots, Need::Updater]),
+        Case::new("clock-sane", secs(15), body!(clock_sane))
+            .about("The clock shows a time after 2024 and runs.")
+            .needs(&[Need::Shell]),
+        Case::new("ssh-login", secs(15), body!(ssh_login))
+            .about("SSH runs commands and gives exit status, stdout and stderr apart.")
+            .needs(&[Need::Ssh]),
+        Case::new("console-login", secs(20), body!(console_login))
+            .about("The serial console gives a shell.")
+            .needs(&[Need::ConsoleShell]),
+        Case::new("root-is-read-only", secs(10), body!(root_is_read_only))
+            .about("The root file system of an A/B image cannot be written.")
+            .needs(&[Need::Shell, Need::Slots]),
+        Case::new("no-failed-units", secs(20), body!(no_failed_units))
+            .about("systemd reports no failed unit.")
+            .needs(&[Need::Shell, Need::Systemd]),
+        Case::new("reboot-comes-back", secs(30), body!(reboot_comes_back))
+            .about("After a reboot the board is ready again, in the same slot.")
+            .needs(&[Need::Shell]),
     ],
 };
 

@@ -7,39 +7,25 @@ use hil_core::image::OfflineImage;
 use hil_core::prelude::*;
 use hil_core::product::{Container, Engine};
 
+const WITH_IMAGE: &[Need] = &[Need::Shell, Need::Engine, Need::OfflineImage];
+
 pub(crate) const SUITE: Suite = Suite {
     name: "containers",
     about: "The container engine starts, loads an image without a network, and runs it.",
     deadline: secs(240),
     cases: &[
-        Case {
-            name: "engine-ready",
-            about: "The engine's daemon answers.",
-            needs: &[Need::Shell, Need::Engine],
-            deadline: secs(20),
-            body: body!(engine_ready),
-        },
-        Case {
-            name: "offline-image-runs",
-            about: "An image loaded from a file runs and its output arrives.",
-            needs: &[Need::Shell, Need::Engine],
-            deadline: secs(60),
-            body: body!(offline_image_runs),
-        },
-        Case {
-            name: "exit-code",
-            about: "A container's exit code is the exit code of its run.",
-            needs: &[Need::Shell, Need::Engine],
-            deadline: secs(60),
-            body: body!(exit_code),
-        },
-        Case {
-            name: "logs-kept",
-            about: "stdout and stderr of a container in the background are kept, apart.",
-            needs: &[Need::Shell, Need::Engine],
-            deadline: secs(60),
-            body: body!(logs_kept),
-        },
+        Case::new("engine-ready", secs(20), body!(engine_ready))
+            .about("The engine's daemon answers.")
+            .needs(&[Need::Shell, Need::Engine]),
+        Case::new("offline-image-runs", secs(60), body!(offline_image_runs))
+            .about("An image loaded from a file runs and its output arrives.")
+            .needs(WITH_IMAGE),
+        Case::new("exit-code", secs(60), body!(exit_code))
+            .about("A container's exit code is the exit code of its run.")
+            .needs(WITH_IMAGE),
+        Case::new("logs-kept", secs(60), body!(logs_kept))
+            .about("stdout and stderr of a container in the background are kept, apart.")
+            .needs(WITH_IMAGE),
     ],
 };
 
@@ -57,10 +43,7 @@ async fn engine_ready(rig: &mut Rig) -> Outcome {
 async fn loaded(rig: &mut Rig) -> Outcome<(Arc<dyn Engine>, OfflineImage)> {
     let engine = rig.engine()?;
     let spec = rig.image().engine.as_ref().and_then(|spec| spec.facts().offline_image.clone());
-    let Some(image) = spec else {
-        let why = "no offline_image in the [engine.…] table of image.toml".to_string();
-        return Err(Trouble::Skip(why));
-    };
+    let image = spec.ok_or_else(|| Trouble::Skip(Need::OfflineImage.hint().into()))?;
     engine.ready(rig).await?;
     engine.load(rig, &image.path).await?;
     Ok((engine, image))

@@ -20,6 +20,8 @@ pub enum Need {
     Ssh,
     Network,
     Engine,
+    /// A container image in the image's own file system.
+    OfflineImage,
     Systemd,
     Slots,
     Updater,
@@ -40,6 +42,7 @@ impl Need {
             Need::Ssh => "give [ssh] in image.toml",
             Need::Network => "the board has no working network",
             Need::Engine => "no [engine.…] in image.toml",
+            Need::OfflineImage => "no offline_image in the [engine.…] table of image.toml",
             Need::Systemd => "the image does not run systemd ([os] init)",
             Need::Slots => "no [slots] in image.toml",
             Need::Updater => "no [updater.…] in image.toml",
@@ -58,6 +61,7 @@ impl fmt::Display for Need {
             Need::Ssh => "ssh",
             Need::Network => "network",
             Need::Engine => "engine",
+            Need::OfflineImage => "offline-image",
             Need::Systemd => "systemd",
             Need::Slots => "slots",
             Need::Updater => "updater",
@@ -93,6 +97,25 @@ pub struct Case {
     /// On a fast host with KVM; scaled by board and accelerator.
     pub deadline: Duration,
     pub body: Body,
+}
+
+impl Case {
+    /// A case that needs nothing; say with [`Case::about`] what it promises.
+    pub const fn new(name: &'static str, deadline: Duration, body: Body) -> Case {
+        Case { name, about: "", needs: &[], deadline, body }
+    }
+
+    #[must_use]
+    pub const fn about(mut self, about: &'static str) -> Case {
+        self.about = about;
+        self
+    }
+
+    #[must_use]
+    pub const fn needs(mut self, needs: &'static [Need]) -> Case {
+        self.needs = needs;
+        self
+    }
 }
 
 impl fmt::Debug for Case {

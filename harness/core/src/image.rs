@@ -365,6 +365,8 @@ impl Image {
         add(self.ssh.is_some() || self.login.is_some(), Need::Shell);
         add(self.login.is_some(), Need::ConsoleShell);
         add(self.engine.is_some(), Need::Engine);
+        let offline = self.engine.as_ref().and_then(|engine| engine.facts().offline_image.as_ref());
+        add(offline.is_some(), Need::OfflineImage);
         add(self.os.init == Some(Init::Systemd), Need::Systemd);
         add(self.slots.is_some(), Need::Slots);
         add(self.updater.is_some(), Need::Updater);

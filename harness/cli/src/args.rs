@@ -94,7 +94,7 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "DIR", default_value = "out")]
     pub(crate) out: PathBuf,
     /// How many boards at once (default: one for every core)
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", value_parser = at_once)]
     pub(crate) jobs: Option<usize>,
     /// Leave the first board that fails alive, say how to reach it, and wait for Ctrl-C
     #[arg(long)]
@@ -173,4 +173,8 @@ fn rounds(text: &str) -> Result<u32, String> {
         Ok(n) if (1..=most).contains(&n) => Ok(n),
         _ => Err(format!("give a number from 1 to {most}")),
     }
+}
+
+fn at_once(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "give a number from 1 on".into())
 }

@@ -31,7 +31,23 @@ pub(crate) fn manifests(
         };
         Ok((board.name.clone(), files))
     };
-    boards.iter().map(of_board).collect()
+    let manifests = boards.iter().map(of_board).collect::<Result<_, Failure>>()?;
+    given.iter().try_for_each(|file| used(file, boards))?;
+    Ok(manifests)
+}
+
+/// An image that no board takes is a slip; that others are taken must not hide it.
+fn used(file: &Path, boards: &[Arc<Board>]) -> Result<(), Failure> {
+    let arch = prepare::load(file)?.arch;
+    if boards.iter().any(|board| board.arch == arch) {
+        return Ok(());
+    }
+    let of = |board: &Arc<Board>| format!("`{}` is {}", board.name, board.arch);
+    let boards: Vec<String> = boards.iter().map(of).collect();
+    let file = file.display();
+    let help = format!("leave it out, or add a board that is {arch}: see `hil boards`");
+    let boards = boards.join(", ");
+    Err(Failure::usage(format!("{file} is for {arch}, and no board is: {boards}\nhelp: {help}")))
 }
 
 /// Every image can be started by its board's machine.

@@ -101,6 +101,51 @@ fn an_image_of_another_architecture_is_refused() {
     assert!(ended.said.contains("is for arm"), "{}", ended.said);
 }
 
+#[test]
+fn an_image_for_no_board_is_a_slip_although_another_fits() {
+    let (arm, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let fits = manifest(arm.path(), "");
+    let stray = manifest(other.path(), "");
+    let text = fs::read_to_string(&stray).unwrap();
+    fs::write(&stray, text.replace("\"arm\"", "\"x86_64\"")).unwrap();
+    let plan = |boards: &[&str]| {
+        let boards = boards.iter().flat_map(|board| ["--board", board]);
+        run(hil().arg("plan").args(boards).args(["--image", &fits, "--image", &stray]))
+    };
+    let ended = plan(&["qemu-arm"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.said);
+    assert!(ended.said.contains(&format!("{stray} is for x86_64, and no board is")));
+    assert!(ended.said.contains("`qemu-arm` is arm"), "{}", ended.said);
+    assert_eq!(plan(&["qemu-arm", "qemu-x86_64"]).code, Some(0));
+}
+
+#[test]
+fn no_boards_at_once_is_no_run() {
+    for jobs in ["0", "-1", "many"] {
+        let ended = run(hil().args(["run", "--board", "qemu-arm", &format!("--jobs={jobs}")]));
+        assert_eq!(ended.code, Some(2), "{}", ended.said);
+        assert!(ended.said.contains("give a number from 1 on"), "{}", ended.said);
+    }
+}
+
+#[test]
+fn a_plan_tells_which_cases_lack_an_image_to_load() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = |more: &str| {
+        let image = manifest(dir.path(), &format!("[login]\n[engine.docker]\n{more}"));
+        let args = ["plan", "--board", "qemu-arm", "--suite", "containers", "--image", &image];
+        run(hil().args(args)).out
+    };
+    let without = plan("");
+    assert!(without.contains("    containers/engine-ready\n"), "{without}");
+    for case in ["offline-image-runs", "exit-code", "logs-kept"] {
+        let skip = format!("skip containers/{case}: needs offline-image: no offline_image in");
+        assert!(without.contains(&skip), "{without}");
+    }
+    let with = plan("offline_image = { path = \"/b.tar\", tag = \"b:1\" }\n");
+    assert!(with.contains("    containers/logs-kept\n") && !with.contains("skip"), "{with}");
+}
+
 /// A Yocto build for `virt` of which only the `qemuboot.conf` is there, with `more` lines in it.
 fn yocto(dir: &std::path::Path, disk: &str, more: &str) -> String {
     let conf = format!(

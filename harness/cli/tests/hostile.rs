@@ -80,6 +80,11 @@ fn a_silent_guest_fails_at_its_deadline_and_says_how_far_it_came() {
     let junit = junit(&dir.path().join("o"));
     assert!(junit.contains("ready was not reached"), "{junit}");
     assert!(junit.contains("the last stage seen: userspace"), "{junit}");
+    let events = common::events(&dir.path().join("o"), BOARD);
+    let power =
+        events.iter().find_map(|event| event["what"]["session-started"]["power"].as_str()).unwrap();
+    let version = power.strip_prefix("QEMU ").unwrap_or_else(|| panic!("no version in {power}"));
+    assert!(version.starts_with(|c: char| c.is_ascii_digit()), "{power}");
 }
 
 #[test]

@@ -1,11 +1,22 @@
-//! The emulator's program: where it is, and what to install when it is not there.
+//! The emulator's program: where it is, which version, and what to install when it is not there.
 
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use hil_core::arch::Arch;
+use hil_core::deadline::secs;
+use tokio::time::timeout;
 
 use crate::error::QemuError;
+use crate::live::RUN_VARIABLE;
+use crate::rundir::RunDir;
+use crate::spawn::spawn;
+
+/// `--version` takes 20 ms; a program that is no emulator may take for ever.
+const PATIENCE: Duration = secs(5);
 
 /// `qemu-system-ARCH` for one architecture.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +43,20 @@ impl Emulator {
             is_program(&path).then_some(path)
         });
         Ok(Emulator { arch, path: path.ok_or_else(missing)? })
+    }
+
+    /// `10.0.2`, asked of the program; `None` where it does not say, which its start will explain.
+    pub async fn version(&self, run: &RunDir) -> Option<String> {
+        let said = run.file("qemu.version");
+        let mut command = Command::new(&self.path);
+        command.arg("--version").env(RUN_VARIABLE, run.run_id()).env("LC_ALL", "C");
+        command.stdin(Stdio::null()).stdout(File::create(&said).ok()?).stderr(Stdio::null());
+        // Dropped, it is killed.
+        let child = spawn(command).ok()?;
+        let status = timeout(PATIENCE, child.wait()).await.ok()?;
+        let text = fs::read_to_string(&said).ok().filter(|_| status.success())?;
+        let version = text.split_once("QEMU emulator version ")?.1;
+        version.split_whitespace().next().map(String::from)
     }
 
     /// The name without folders, for messages.
@@ -75,5 +100,21 @@ mod tests {
         let error = Emulator::find_in(Arch::Arm, [PathBuf::from("/nonexistent")].into_iter());
         let error = error.unwrap_err().to_string();
         assert!(error.contains("qemu-system-arm on PATH: install it with `apt install"), "{error}");
+    }
+
+    async fn version_of(path: &Path) -> Option<String> {
+        let base = tempfile::tempdir().unwrap();
+        let run = RunDir::create_in(base.path(), "version").unwrap();
+        Emulator { arch: Arch::Arm, path: path.into() }.version(&run).await
+    }
+
+    #[tokio::test]
+    async fn the_version_is_what_the_monitor_will_say_it_is() {
+        let real = Emulator::find(Arch::Arm).unwrap();
+        let version = version_of(&real.path).await.unwrap();
+        assert!(version.split('.').all(|part| part.parse::<u32>().is_ok()), "{version}");
+        for none in ["/bin/false", "/bin/true", "/nonexistent"] {
+            assert_eq!(version_of(Path::new(none)).await, None, "{none}");
+        }
     }
 }

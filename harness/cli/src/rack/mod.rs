@@ -178,7 +178,10 @@ impl Rack for QemuRack {
         let corner = self.corner()?;
 
         let (capture, first) = self.capture(lease)?;
-        let disk = disk::serve(lease, &corner, self.settings.write_log).await?;
+        let disk = disk::serve(lease, &corner, self.settings.write_log);
+        // Said of the session before its power is on, when there is no monitor to ask.
+        let (disk, version) = tokio::join!(disk, emulator.version(&corner));
+        let disk = disk?;
         let ssh_port = SshPort::default();
         let account = if uses_ssh(board, image) { account(image) } else { None };
         let console_socket = corner.socket("attach")?;
@@ -205,7 +208,8 @@ impl Rack for QemuRack {
             capture.clone(),
             disk,
             ssh_port.clone(),
-        );
+        )
+        .of_version(version);
         let parts = Parts {
             board: board.clone(),
             image: image.clone(),

@@ -19,6 +19,7 @@ const LINGER: Duration = Duration::from_millis(500);
 
 pub(super) struct QemuPower {
     emulator: Emulator,
+    version: Option<String>,
     machine: Machine,
     spec: LaunchSpec,
     corner: RunDir,
@@ -43,6 +44,7 @@ impl QemuPower {
         let (loss, _) = watch::channel(None);
         QemuPower {
             emulator,
+            version: None,
             machine,
             spec,
             corner,
@@ -53,6 +55,11 @@ impl QemuPower {
             watcher: None,
             loss,
         }
+    }
+
+    /// The emulator's version, for the label before the first start.
+    pub(super) fn of_version(self, version: Option<String>) -> QemuPower {
+        QemuPower { version, ..self }
     }
 
     async fn end(&mut self) -> Outcome {
@@ -103,9 +110,10 @@ fn trouble_of(loss: Loss) -> Trouble {
 #[async_trait]
 impl Power for QemuPower {
     fn label(&self) -> String {
-        match &self.live {
-            Some(qemu) => qemu.label(),
-            None => format!("{} ({})", self.emulator.name(), self.spec.accel),
+        match (&self.live, &self.version) {
+            (Some(qemu), _) => qemu.label(),
+            (None, Some(version)) => format!("QEMU {version} ({})", self.spec.accel),
+            (None, None) => format!("{} ({})", self.emulator.name(), self.spec.accel),
         }
     }
 

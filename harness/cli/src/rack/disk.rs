@@ -43,7 +43,9 @@ pub(super) async fn serve(
         let layer = Mutex::new(layer);
         if !image.inject.is_empty() {
             journal.doing("injecting files", None);
-            inject::apply(&image, &file, &Prepared(&layer), &scratch).map_err(Trouble::rack)?;
+            // The run's own folder is in memory perhaps; a partition may have gigabytes.
+            let injected = inject::apply(&image, &file, &Prepared(&layer), &scratch, &dir);
+            injected.map_err(Trouble::rack)?;
         }
         let layer = layer.into_inner().unwrap_or_else(PoisonError::into_inner);
         let profile = profile(board.storage.medium.unwrap_or_default());

@@ -1,21 +1,21 @@
 //! Puts files into a partition of the run's own layer, before the boot.
 //!
-//! The partition is copied out, changed with the file system's own tools (mtools for FAT, debugfs
-//! for ext2/3/4), and what differs is written back: the image is never touched, and a partition
-//! in use by nobody needs no mount and no root.
+//! The partition is copied out, changed with the file system's own tools (`filesystem`), and what
+//! differs is written back: the image is never touched, and a partition in use by nobody needs no
+//! mount and no root.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Output, Stdio};
 
 use hil_core::image::{Image, Inject};
 use hil_core::located::ConfigError;
 
 use super::artefact::at;
 use super::partitions::{self, Partition};
-use super::{PrepareError, secrets, tools};
+use super::{PrepareError, filesystem, secrets};
 
 /// Where injected bytes go: a rig's layer. Byte offsets in the disk.
 pub trait Medium {
@@ -24,6 +24,9 @@ pub trait Medium {
 }
 
 const CHUNK: usize = 64 * 1024;
+
+/// Only its owner can read a file that may hold secrets.
+const PRIVATE: u32 = 0o600;
 
 /// The mode that a text gets in the image; a file keeps its own.
 const TEXT_MODE: u32 = 0o100_644;
@@ -52,23 +55,27 @@ fn find(image: &Image, inject: &Inject, disk: &Path) -> Result<Partition, Config
 /// Applies all of the image's injects to `medium`. Blocks.
 ///
 /// What is written meanwhile, secrets among it, is in `scratch`: a folder that somebody removes
-/// even if this process is killed.
+/// even if this process is killed, and in memory perhaps. A partition may be larger than that: its
+/// copy is a file without a name in `room`, which is gone with this process at the latest.
 pub fn apply(
     image: &Image,
     disk: &Path,
     medium: &dyn Medium,
     scratch: &Path,
+    room: &Path,
 ) -> Result<(), PrepareError> {
     for inject in &image.inject {
         let partition = find(image, inject, disk)?;
         let what = format!("{} in partition {}", inject.path, inject.partition);
         let failed = |why: &dyn std::fmt::Display| PrepareError::host(&what, why);
         let dir = tempfile::tempdir_in(scratch).map_err(|error| failed(&error))?;
-        let copy = dir.path().join("partition");
         let content = content(image, inject, dir.path()).map_err(|error| failed(&error))?;
-        copy_out(medium, &partition, &copy).map_err(|error| failed(&error))?;
+        let copy = copy_out(medium, &partition, room).map_err(|error| {
+            failed(&format!("copy the partition to {}: {error}", room.display()))
+        })?;
         let mode = inject.file.is_none().then_some(TEXT_MODE);
-        put(&copy, &content, &inject.path, mode).map_err(|error| failed(&error))?;
+        filesystem::put(&path_of(&copy), &content, &inject.path, mode)
+            .map_err(|error| failed(&error))?;
         copy_back(medium, &partition, &copy).map_err(|error| failed(&error))?;
     }
     Ok(())
@@ -86,13 +93,14 @@ fn content(image: &Image, inject: &Inject, dir: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// A new file that only its owner can read: there may be secrets in it.
 fn private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+    OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path)
 }
 
-fn copy_out(medium: &dyn Medium, partition: &Partition, to: &Path) -> io::Result<()> {
-    let file = private(to)?;
+/// The partition in a sparse file that only its owner can read and that has no name.
+fn copy_out(medium: &dyn Medium, partition: &Partition, room: &Path) -> io::Result<File> {
+    let file = tempfile::tempfile_in(room)?;
+    file.set_permissions(Permissions::from_mode(PRIVATE))?;
     file.set_len(partition.size)?;
     let mut chunk = vec![0; CHUNK];
     for_chunks(partition.size, |offset, length| {
@@ -102,11 +110,16 @@ fn copy_out(medium: &dyn Medium, partition: &Partition, to: &Path) -> io::Result
             file.write_all_at(chunk, offset)?;
         }
         Ok(())
-    })
+    })?;
+    Ok(file)
 }
 
-fn copy_back(medium: &dyn Medium, partition: &Partition, from: &Path) -> io::Result<()> {
-    let file = File::open(from)?;
+/// By this path the tools open a file that has no name.
+fn path_of(file: &File) -> PathBuf {
+    format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()).into()
+}
+
+fn copy_back(medium: &dyn Medium, partition: &Partition, file: &File) -> io::Result<()> {
     let (mut new, mut old) = (vec![0; CHUNK], vec![0; CHUNK]);
     for_chunks(partition.size, |offset, length| {
         let (new, old) = (&mut new[..length], &mut old[..length]);
@@ -126,118 +139,13 @@ fn for_chunks(size: u64, mut each: impl FnMut(u64, usize) -> io::Result<()>) -> 
     Ok(())
 }
 
-/// Puts one file into a file system image, with that file system's own tools.
-fn put(partition: &Path, content: &Path, path: &str, mode: Option<u32>) -> io::Result<()> {
-    let mut sector = [0; 2048];
-    File::open(partition)?.read_exact_at(&mut sector, 0)?;
-    let path = path.trim_start_matches('/');
-    if sector[1024 + 0x38..1024 + 0x3a] == [0x53, 0xef] {
-        return put_ext(partition, content, path, mode);
-    }
-    let fat = [&sector[54..57], &sector[82..85]].contains(&b"FAT".as_slice());
-    if fat {
-        return put_fat(partition, content, path);
-    }
-    Err(io::Error::other("the file system is neither FAT nor ext2/3/4"))
-}
-
-fn put_fat(partition: &Path, content: &Path, path: &str) -> io::Result<()> {
-    let mut folder = String::from("::");
-    let parts: Vec<&str> = path.split('/').collect();
-    for part in &parts[..parts.len() - 1] {
-        folder = format!("{folder}/{part}");
-        let mut exists = tools::command("mdir");
-        exists.args(["-b", "-i"]).arg(partition).arg(&folder);
-        if !exists.output().map_err(|error| missing("mdir", "mtools", error))?.status.success() {
-            let mut make = tools::command("mmd");
-            make.arg("-i").arg(partition).arg(&folder);
-            run(&mut make, "mtools", None)?;
-        }
-    }
-    let mut copy = tools::command("mcopy");
-    copy.args(["-o", "-i"]).arg(partition).arg(content).arg(format!("::{path}"));
-    run(&mut copy, "mtools", None)
-}
-
-fn put_ext(partition: &Path, content: &Path, path: &str, mode: Option<u32>) -> io::Result<()> {
-    let mut script = String::new();
-    let mut folder = String::new();
-    let parts: Vec<&str> = path.split('/').collect();
-    for part in &parts[..parts.len() - 1] {
-        folder = format!("{folder}/{part}");
-        // Harmless where it exists already: debugfs says so and goes on.
-        script += &format!("mkdir \"{folder}\"\n");
-    }
-    script += &format!("rm \"/{path}\"\nwrite \"{}\" \"/{path}\"\n", content.display());
-    script += &format!("sif \"/{path}\" uid 0\nsif \"/{path}\" gid 0\n");
-    if let Some(mode) = mode {
-        script += &format!("sif \"/{path}\" mode 0{mode:o}\n");
-    }
-    // A journal still to be replayed would undo what debugfs writes.
-    let mut check = tools::command("e2fsck");
-    let output = ended(check.arg("-p").arg(partition), "e2fsprogs", None)?;
-    if !is_sound(output.status) {
-        return Err(told(&check, &output));
-    }
-    let mut write = tools::command("debugfs");
-    run(write.args(["-w", "-f", "-"]).arg(partition), "e2fsprogs", Some(&script))?;
-    // debugfs ends with 0 whatever happened; ask the file system.
-    let mut stat = tools::command("debugfs");
-    stat.arg("-R").arg(format!("stat \"/{path}\"")).arg(partition);
-    let output = stat.output().map_err(|error| missing("debugfs", "e2fsprogs", error))?;
-    let size = format!("Size: {}", fs::metadata(content)?.len());
-    match String::from_utf8_lossy(&output.stdout).contains(&size) {
-        true => Ok(()),
-        false => Err(io::Error::other("debugfs could not write it; is the partition full?")),
-    }
-}
-
-/// Whether e2fsck left a good file system: 0 is untouched, 1 is repaired, and its other codes
-/// are sums that may hold the bit of 1.
-fn is_sound(status: ExitStatus) -> bool {
-    matches!(status.code(), Some(0 | 1))
-}
-
-fn run(command: &mut Command, package: &str, input: Option<&str>) -> io::Result<()> {
-    let output = ended(command, package, input)?;
-    if output.status.success() { Ok(()) } else { Err(told(command, &output)) }
-}
-
-fn ended(command: &mut Command, package: &str, input: Option<&str>) -> io::Result<Output> {
-    let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
-    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| missing(&name_of(command), package, error))?;
-    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
-        stdin.write_all(input.as_bytes())?;
-    }
-    child.wait_with_output()
-}
-
-fn told(command: &Command, output: &Output) -> io::Error {
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_string();
-    io::Error::other(format!("{} ended with {}: {said}", name_of(command), output.status))
-}
-
-/// The tool's name without folders.
-fn name_of(command: &Command) -> String {
-    let program = Path::new(command.get_program());
-    program.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-fn missing(tool: &str, package: &str, error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::NotFound => {
-            io::Error::other(format!("{tool} is not installed; install the package {package}"))
-        }
-        _ => error,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::{filesystem::run, tools};
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
-    use std::os::unix::process::ExitStatusExt;
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+    use std::process::Command;
     use std::sync::Mutex;
 
     struct Memory(Mutex<Vec<u8>>);
@@ -278,8 +186,12 @@ mod tests {
         let medium = Memory(Mutex::new(bytes));
         let scratch = dir.path().join("scratch");
         fs::create_dir(&scratch).unwrap();
-        apply(&image, &disk, &medium, &scratch).unwrap();
-        assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0, "something was left over");
+        let room = dir.path().join("room");
+        fs::create_dir(&room).unwrap();
+        apply(&image, &disk, &medium, &scratch, &room).unwrap();
+        for folder in [&scratch, &room] {
+            assert_eq!(fs::read_dir(folder).unwrap().count(), 0, "something was left over");
+        }
         assert!(fs::read(&disk).unwrap() == before, "the image itself was changed");
         fs::write(&part, &medium.0.lock().unwrap()[1 << 20..5 << 20]).unwrap();
         (part, dir)
@@ -310,47 +222,75 @@ mod tests {
         assert!(text.contains("Mode:  0644"), "{text}");
     }
 
-    #[test]
-    fn what_may_hold_secrets_is_private_and_in_the_scratch_folder() {
-        /// Looks at the scratch folder in the middle of the work.
-        struct Watching<'m>(&'m Memory, PathBuf, Mutex<Vec<(PathBuf, u32)>>);
-        impl Medium for Watching<'_> {
-            fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-                let mut seen = self.2.lock().unwrap();
-                if seen.is_empty() {
-                    for dir in fs::read_dir(&self.1)?.flatten() {
-                        for file in fs::read_dir(dir.path())?.flatten() {
-                            let mode = file.metadata()?.permissions().mode() & 0o777;
-                            seen.push((file.file_name().into(), mode));
-                        }
-                    }
-                }
-                self.0.read_at(offset, buffer)
-            }
-            fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-                self.0.write_at(offset, bytes)
-            }
+    /// Looks at what is on disk in the middle of the work.
+    struct Watching<'m> {
+        memory: &'m Memory,
+        scratch: PathBuf,
+        room: PathBuf,
+        /// Names and modes in the scratch folder.
+        scratched: Mutex<Vec<(PathBuf, u32)>>,
+        /// Mode, length and bytes on disk of our open files in the other folder.
+        open: Mutex<Vec<(u32, u64, u64)>>,
+    }
+
+    impl Medium for Watching<'_> {
+        fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+            self.memory.read_at(offset, buffer)
         }
+
+        fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+            let mode = |data: &fs::Metadata| data.permissions().mode() & 0o777;
+            let (mut scratched, mut open) = (Vec::new(), Vec::new());
+            for dir in fs::read_dir(&self.scratch)?.flatten() {
+                for file in fs::read_dir(dir.path())?.flatten() {
+                    scratched.push((file.file_name().into(), mode(&file.metadata()?)));
+                }
+            }
+            for fd in fs::read_dir("/proc/self/fd")?.flatten() {
+                let to = fs::read_link(fd.path()).unwrap_or_default();
+                if to.starts_with(&self.room) {
+                    let data = fs::metadata(fd.path())?;
+                    open.push((mode(&data), data.len(), data.blocks() * 512));
+                }
+            }
+            assert_eq!(fs::read_dir(&self.room)?.count(), 0, "the copy has a name");
+            *self.scratched.lock().unwrap() = scratched;
+            *self.open.lock().unwrap() = open;
+            self.memory.write_at(offset, bytes)
+        }
+    }
+
+    #[test]
+    fn what_may_hold_secrets_is_private_and_a_partitions_copy_has_neither_name_nor_holes_filled() {
         let (_part, dir) = injected(&["mkfs.vfat"], "a");
         let image = super::super::load(&dir.path().join("image.toml")).unwrap();
         let disk = dir.path().join("d.img");
         let memory = Memory(Mutex::new(fs::read(&disk).unwrap()));
-        let scratch = dir.path().join("scratch");
-        let watching = Watching(&memory, scratch.clone(), Mutex::default());
-        apply(&image, &disk, &watching, &scratch).unwrap();
-        let mut seen = watching.2.into_inner().unwrap();
-        seen.sort();
-        assert_eq!(seen, [("content".into(), 0o600), ("partition".into(), 0o600)]);
+        let (scratch, room) = (dir.path().join("scratch"), dir.path().join("room"));
+        let watching = Watching {
+            memory: &memory,
+            scratch: scratch.clone(),
+            room: room.clone(),
+            scratched: Mutex::default(),
+            open: Mutex::default(),
+        };
+        apply(&image, &disk, &watching, &scratch, &room).unwrap();
+        assert_eq!(watching.scratched.into_inner().unwrap(), [("content".into(), 0o600)]);
+        let open = watching.open.into_inner().unwrap();
+        let [(0o600, len, on_disk)] = open[..] else { panic!("{open:?}") };
+        assert_eq!(len, 4 << 20);
+        assert!(on_disk < 1 << 20, "{on_disk} bytes on disk for a file system with one small file");
     }
 
     #[test]
-    fn only_a_repaired_file_system_is_as_good_as_a_sound_one() {
-        let sound = |code: i32| is_sound(ExitStatus::from_raw(code << 8));
-        assert_eq!(
-            [0, 1, 2, 4, 8, 12, 16, 128].map(sound),
-            [true, true, false, false, false, false, false, false]
-        );
-        assert!(!is_sound(ExitStatus::from_raw(9)), "a killed e2fsck has checked nothing");
+    fn no_room_for_the_copy_names_the_folder() {
+        let (_part, dir) = injected(&["mkfs.vfat"], "a");
+        let image = super::super::load(&dir.path().join("image.toml")).unwrap();
+        let disk = dir.path().join("d.img");
+        let memory = Memory(Mutex::new(fs::read(&disk).unwrap()));
+        let (scratch, room) = (dir.path().join("scratch"), dir.path().join("no-room"));
+        let error = apply(&image, &disk, &memory, &scratch, &room).unwrap_err().to_string();
+        assert!(error.contains("copy the partition to") && error.contains("/no-room: "), "{error}");
     }
 
     #[test]

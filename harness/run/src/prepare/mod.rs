@@ -2,6 +2,7 @@
 
 pub mod artefact;
 pub mod convert;
+mod filesystem;
 pub mod inject;
 mod partitions;
 mod secrets;

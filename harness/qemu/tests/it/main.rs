@@ -1,6 +1,8 @@
 //! hil-qemu from outside, with real emulators. One program, so that it links once.
 
 #[cfg(test)]
+mod boards;
+#[cfg(test)]
 mod catalogue;
 #[cfg(test)]
 mod guests;

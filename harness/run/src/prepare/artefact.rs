@@ -135,12 +135,7 @@ fn hex(bytes: &[u8]) -> String {
 /// An error at the line of the manifest that `key` stands on.
 pub(super) fn at(image: &Image, key: &str, why: impl std::fmt::Display) -> ConfigError {
     let text = fs::read_to_string(&image.file).unwrap_or_default();
-    let exact = ConfigError::at_key(&image.file, &text, key, &why);
-    // Inline tables (`code = { … }`) have no line for their inner keys: use the outer one's.
-    match key.rsplit_once('.') {
-        Some((outer, _)) if exact.line == 0 => ConfigError::at_key(&image.file, &text, outer, &why),
-        _ => exact,
-    }
+    ConfigError::at_key(&image.file, &text, key, why)
 }
 
 /// Refuses a kernel or a boot loader that is plainly of another architecture, which would
@@ -258,6 +253,21 @@ mod tests {
         let artefact = image.disk.clone().unwrap();
         let error = cache.verify(&image, "disk", &artefact, &|_, _, _| {}).unwrap_err();
         assert!(error.to_string().contains("image.toml:4:8: cannot read"), "{error}");
+    }
+
+    #[test]
+    fn inline_tables_and_keys_that_are_not_there_have_a_line_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("image.toml");
+        let text = "name = \"x\"\narch = \"arm\"\ndisk = { file = \"d\", sha256 = \"0\" }\n";
+        fs::write(&file, text).unwrap();
+        let image = super::super::load(&file).unwrap();
+        let place = |key| {
+            let error = at(&image, key, "wrong");
+            (error.line, error.column)
+        };
+        assert_eq!(place("disk.sha256"), (3, 31));
+        assert_eq!(place("disk.size"), (3, 8));
     }
 
     #[test]

@@ -1,9 +1,19 @@
-//! Serial lines: how the bytes of a board's UART reach this host. One file a transport.
+//! Serial lines: how the bytes of a board's UART reach this host. One file a transport; what they
+//! share is `revive` (a line that went comes back) and `net` (connecting).
 
+mod codec;
+mod comport;
+mod counters;
+mod doctor;
+mod holder;
+mod net;
+mod nvt;
+mod revive;
 pub mod rfc2217;
 pub mod tcp;
 pub mod telnet;
 pub mod tty;
+mod uart;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use crate::error::DriverError;
+pub use doctor::Finding;
 
 /// Both directions of a line.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -30,10 +41,44 @@ pub struct Health {
     pub gone: Option<String>,
 }
 
+impl Health {
+    /// Finishes the sentence "the console line …" where bytes were lost or damaged on the way;
+    /// `None` while there is no sign of it. A break is none: a board without power sends one.
+    pub fn damage(&self) -> Option<String> {
+        let said = [
+            (self.overruns, "bytes lost by an overrun"),
+            (self.framing_errors, "framing errors (a wrong baud rate?)"),
+            (self.parity_errors, "parity errors"),
+        ];
+        let said = said.iter().filter(|(count, _)| *count > 0);
+        let said: Vec<_> = said.map(|(count, what)| format!("{count} {what}")).collect();
+        (!said.is_empty()).then(|| format!("reported {}", said.join(", ")))
+    }
+}
+
 /// An open line. Dropping it closes it and frees the port.
+///
+/// The stream never ends by itself: while the line is [gone](Health::gone), reads stay pending,
+/// writes fail with the reason, and whoever reads makes it come back.
 pub struct Line {
     pub stream: Box<dyn Stream>,
     pub health: watch::Receiver<Health>,
+}
+
+/// RTS/CTS or nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Flow {
+    #[default]
+    None,
+    /// RTS/CTS.
+    Hardware,
+}
+
+impl Flow {
+    fn is_none(&self) -> bool {
+        *self == Flow::None
+    }
 }
 
 /// Where a board's console is: `[instance.NAME.console.KIND]`.

@@ -1,14 +1,20 @@
 //! Raw bytes over TCP: ser2net `raw`, an emulator's socket.
 
+use std::io;
+use std::time::Duration;
+
+use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
 
-use super::Line;
+use super::revive::{self, Port};
+use super::{Line, net};
 use crate::error::DriverError;
 
 /// `[console.tcp]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table with `address`")]
 pub struct Tcp {
     /// `host:port`
     pub address: String,
@@ -16,10 +22,27 @@ pub struct Tcp {
 
 impl Tcp {
     pub fn label(&self) -> String {
-        "Tcp".into()
+        format!("tcp {}", self.address)
     }
 
     pub async fn open(&self) -> Result<Line, DriverError> {
-        Err(DriverError::new("open: not written yet"))
+        revive::open(self.clone()).await
+    }
+}
+
+#[async_trait]
+impl Port for Tcp {
+    type Io = TcpStream;
+
+    async fn open(&self, _again: bool) -> Result<TcpStream, DriverError> {
+        net::connect(&self.address).await
+    }
+
+    fn pause(&self, nth: u32) -> Duration {
+        net::pause(nth)
+    }
+
+    fn why(&self, error: Option<&io::Error>) -> String {
+        net::why(&self.address, error)
     }
 }

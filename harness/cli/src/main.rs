@@ -4,6 +4,7 @@ mod args;
 mod catalogue;
 mod demo;
 mod doctor;
+mod explain;
 mod failure;
 mod images;
 mod outdir;

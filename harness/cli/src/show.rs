@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Write};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use clap::CommandFactory;
@@ -11,6 +12,7 @@ use hil_report::Merged;
 
 use crate::args::{Args, BoardsArgs, ReportArgs};
 use crate::catalogue;
+use crate::explain;
 use crate::failure::Failure;
 
 /// The first thing that went wrong with stdout.
@@ -41,30 +43,35 @@ pub(crate) fn boards(args: &BoardsArgs) -> Result<u8, Failure> {
     if let Some(name) = &args.explain {
         return explain(&catalogue, name);
     }
-    let width = catalogue.boards().map(|board| board.name.len()).max().unwrap_or(0).max(5);
-    let mut text = format!("{:width$}  {:7}  about\n", "board", "arch");
-    for board in catalogue.boards() {
-        let _ = writeln!(text, "{:width$}  {:7}  {}", board.name, board.arch.name(), board.title);
-    }
-    put(&text);
+    put(&listed(&catalogue));
     Ok(0)
+}
+
+/// The boards, emulated and physical apart.
+fn listed(catalogue: &Catalogue) -> String {
+    let width = catalogue.boards().map(|board| board.name.len()).max().unwrap_or(0).max(8);
+    let mut text = String::new();
+    for (kind, emulated) in [("emulated", true), ("physical", false)] {
+        let mut boards =
+            catalogue.boards().filter(|board| board.is_emulated() == emulated).peekable();
+        if boards.peek().is_none() {
+            continue;
+        }
+        let gap = if text.is_empty() { "" } else { "\n" };
+        let _ = writeln!(text, "{gap}{kind:width$}  {:7}  about", "arch");
+        for board in boards {
+            let (name, arch) = (&board.name, board.arch.name());
+            let _ = writeln!(text, "{name:width$}  {arch:7}  {}", board.title);
+        }
+    }
+    text
 }
 
 fn explain(catalogue: &Catalogue, name: &str) -> Result<u8, Failure> {
     let board = catalogue::board(catalogue, name)?;
-    let mut text = format!("{} - {}\n", board.name, board.title);
-    if let Some(about) = &board.about {
-        let _ = writeln!(text, "\n{}", about.trim());
-    }
-    let needs: Vec<String> = board.offers().iter().map(ToString::to_string).collect();
-    let _ = writeln!(text, "\noffers cases: {}", needs.join(", "));
-    if let Some(machine) = board.qemu.as_ref().and_then(|on| catalogue.machine(&on.machine)) {
-        let _ = writeln!(text, "machine: {} - {}", machine.name, machine.title);
-    }
-    if let Some((file, source)) = catalogue.board_source(name) {
-        let _ = writeln!(text, "\n# {}\n{}", file.display(), source.trim_end());
-    }
-    put(&text);
+    let machine = board.qemu.as_ref().and_then(|on| catalogue.machine(&on.machine));
+    let file = catalogue.board_file(name).unwrap_or(Path::new("")).display().to_string();
+    put(&explain::board(&board, machine, &file));
     Ok(0)
 }
 

@@ -41,8 +41,40 @@ fn boards_are_listed_and_explained_outside_the_repository() {
     for board in ["qemu-x86_64", "qemu-aarch64", "qemu-arm", "qemu-cubieboard"] {
         assert!(ended.said.contains(board), "no {board} in:\n{}", ended.said);
     }
+    let (emulated, physical) = ended.said.split_once("\nphysical ").unwrap();
+    assert!(emulated.contains("QEMU Raspberry Pi 2B") && !emulated.contains("\nbeaglebone "));
+    assert!(physical.contains("\nbeaglebone ") && !physical.contains("\nqemu-"), "{physical}");
     let ended = run(hil().args(["boards", "--explain", "qemu-arm"]).current_dir(dir.path()));
-    assert!(ended.said.contains("machine:"), "{}", ended.said);
+    assert!(ended.said.contains("machine      virt-arm - "), "{}", ended.said);
+}
+
+#[test]
+fn a_physical_board_is_explained_to_whoever_wires_it() {
+    let ended = run(hil().args(["boards", "--explain", "artik530"]));
+    assert_eq!(ended.code, Some(0), "{}", ended.said);
+    for told in [
+        "artik530 - Samsung ARTIK 530\n",
+        "hil never ran on one",
+        "\nbalena type  artik530\n",
+        "\nconsole      ttyAMA3, 115200 baud\n",
+        "\n  bootloader U-Boot 20\\d\\d\n",
+        "\n  countdown  Hit any key to stop autoboot\n  stopped by \" \"\n",
+        "\nSD card      first: set SW402 to 1:off 2:off 3:off 4:on",
+        "\n             at U-Boot's prompt: ums 0 mmc 0\n",
+        "\n             then write the block device that appears\n",
+        "\nsources      https://",
+        "\nfile         boards/artik530.toml\n",
+    ] {
+        assert!(ended.said.contains(told), "no `{told}` in:\n{}", ended.said);
+    }
+    let ended = run(hil().args(["boards", "--explain", "cubieboard"]));
+    assert!(ended.said.contains("\nemulated by  qemu-cubieboard\n"), "{}", ended.said);
+    let ended = run(hil().args(["boards", "--explain", "imx8mm-evk"]));
+    let step = "\n             on the host: uuu -b emmc_all {bootloader} {image}\n";
+    assert!(ended.said.contains(step), "{}", ended.said);
+    let ended = run(hil().args(["boards", "--explain", "beaglbone"]));
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.said.contains("did you mean `beaglebone`?"), "{}", ended.said);
 }
 
 #[test]

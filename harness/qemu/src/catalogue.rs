@@ -130,11 +130,6 @@ impl Catalogue {
         self.boards.get(name).map(|entry| entry.file.as_path())
     }
 
-    /// A board's definition as it is written: the file and its text.
-    pub fn board_source(&self, name: &str) -> Option<(&Path, &str)> {
-        self.boards.get(name).map(|entry| (entry.file.as_path(), entry.text.as_str()))
-    }
-
     /// All machines, by name.
     pub fn machines(&self) -> impl Iterator<Item = &Machine> {
         self.machines.values().map(|entry| &entry.value)

@@ -2,6 +2,8 @@
 //! real console lines bear out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 
 use hil_core::board::Board;
 use hil_qemu::catalogue::Catalogue;
@@ -63,6 +65,19 @@ fn each_can_be_flashed_and_has_a_ready_mark() {
     for board in physical() {
         assert!(board.flash.is_some(), "{}", board.name);
         assert!(board.stages.ready.is_some() && board.stages.kernel.is_some(), "{}", board.name);
+    }
+}
+
+#[test]
+fn the_manual_lists_them() {
+    let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../boards/README.md");
+    let manual = fs::read_to_string(manual).unwrap();
+    for board in physical() {
+        let (device, baud) = (&board.console.device, board.console.baud);
+        let row = format!("| `{}` | {device} {baud} |", board.name);
+        let balena = format!(" {} |", board.balena.as_deref().unwrap_or("–"));
+        let found = manual.lines().find(|line| line.starts_with(&row));
+        assert!(found.is_some_and(|line| line.ends_with(&balena)), "no `{row} …{balena}`");
     }
 }
 

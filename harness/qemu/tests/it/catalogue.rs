@@ -104,6 +104,22 @@ fn a_board_on_no_machine_is_shown_where_it_says_so() {
 }
 
 #[test]
+fn a_physical_board_names_an_emulation_there_is() {
+    let at = |emulation: &str, arch: &str| {
+        let board = format!(
+            "title = \"M\"\narch = \"{arch}\"\nsources = [\"a book\"]\n\
+             emulated_by = \"{emulation}\"\n"
+        );
+        Project::new(&[("boards/mine.toml", &board)]).load()
+    };
+    assert!(at("qemu-arm", "arm").is_ok());
+    for (emulation, arch) in [("qemu-amr", "arm"), ("beaglebone", "arm"), ("qemu-arm", "x86_64")] {
+        let error = at(emulation, arch).unwrap_err();
+        assert_eq!((error.line, error.column), (4, 15), "{emulation}: {error}");
+    }
+}
+
+#[test]
 fn a_missing_folder_is_named() {
     let error = Catalogue::load(&["/nonexistent/boards".into()]).unwrap_err().to_string();
     assert!(error.starts_with("/nonexistent/boards: cannot be read"), "{error}");

@@ -36,7 +36,7 @@ def command(*words):
 
 def build_hil():
     say("building hil (release)")
-    command("cargo", "build", "--release", "--locked", "-p", "hil-cli")
+    command(TOP / "ci/release")
     target = Path(os.environ.get("CARGO_TARGET_DIR") or TOP / "target")
     return TOP / target / "release" / "hil"
 

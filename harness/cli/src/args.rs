@@ -47,9 +47,6 @@ pub(crate) enum Command {
     Schema(SchemaArgs),
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
-    /// Outlives hil and leaves nothing behind; started by hil itself
-    #[command(hide = true)]
-    Keeper(KeeperArgs),
 }
 
 #[derive(ClapArgs, Clone, Debug)]
@@ -159,12 +156,6 @@ pub(crate) enum SchemaKind {
     Board,
     Image,
     Machine,
-}
-
-#[derive(ClapArgs, Clone, Debug)]
-pub(crate) struct KeeperArgs {
-    pub(crate) run: String,
-    pub(crate) folders: Vec<PathBuf>,
 }
 
 fn rounds(text: &str) -> Result<u32, String> {

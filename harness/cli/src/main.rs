@@ -7,6 +7,7 @@ mod doctor;
 mod explain;
 mod failure;
 mod images;
+mod keeper;
 mod outdir;
 mod paths;
 mod rack;
@@ -26,6 +27,10 @@ use args::{Args, Command};
 use failure::Failure;
 
 fn main() -> ExitCode {
+    // Before anything else of the program is touched: a keeper lives as long as its run does.
+    if let Some(code) = keeper::if_asked() {
+        return code;
+    }
     let args = Args::parse();
     let done = match args.command {
         Command::Run(run) => run::run(&run),
@@ -36,9 +41,6 @@ fn main() -> ExitCode {
         Command::Doctor(doctor) => doctor::doctor(&doctor),
         Command::Schema(schema) => schema::print(&schema),
         Command::Completions { shell } => show::completions(shell),
-        Command::Keeper(keeper) => {
-            return hil_qemu::keeper::keeper_main(&keeper.run, &keeper.folders);
-        }
     };
     let shown = show::all_written();
     let done = match done {

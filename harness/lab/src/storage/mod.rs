@@ -1,15 +1,30 @@
-//! Writing an image to a board's boot medium: muxes, block devices, loaders.
+//! Writing an image to a board's boot medium: muxes, block devices, loaders. `provision` puts the
+//! pieces together; the owner calls it on a thread of its own.
 
+pub mod block;
+mod bmap;
+pub mod device;
+pub mod guard;
+pub mod loader;
 pub mod mux;
+pub mod present;
+mod provision;
+mod source;
+mod tool;
 
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use device::Device;
+pub use loader::Files;
+pub use provision::{Inject, Options, Provisioned, Way, provision};
+pub use tool::Env;
+
 /// `[instance.NAME.storage]`: how its medium is reached from here. Without it the board counts as
 /// flashed already.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table with `device` and `mux`")]
 pub struct StorageSpec {
     /// The medium as a block device of this host, by a stable name (`/dev/disk/by-path/…`), once
@@ -19,10 +34,21 @@ pub struct StorageSpec {
     /// The device's size in bytes, at least and at most, as a guard against the wrong one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
+    /// The device is no card or stick, yet the board's: a SATA disk behind a mux, a loop device.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub fixed: bool,
     /// What connects the medium to this host or to the board.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mux: Option<mux::MuxSpec>,
-    /// The board's own serial number or USB path, for the loader of its type.
+    /// The serial number the board shows on USB, for the loader of its type: `{serial}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loader_serial: Option<String>,
+    /// The board's place on USB, as its loader's tool writes it: `{device}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loader_device: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }

@@ -5,10 +5,20 @@
 //! their own: a driver that hangs holds up nobody else.
 
 pub mod error;
+pub mod keeper;
 pub mod labfile;
+pub mod link;
+pub mod lock;
+pub mod places;
 pub mod power;
 pub mod serial;
 pub mod storage;
+pub mod wired;
+pub mod worker;
 
 pub use error::DriverError;
 pub use labfile::{Instance, Lab};
+pub use link::KeeperLink;
+pub use places::Places;
+pub use wired::Wired;
+pub use worker::Worker;

@@ -1,0 +1,162 @@
+//! A board's power as its lab file wires it: which contact is power, and how long off must last.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::error::DriverError;
+use crate::labfile::{Instance, Safe, Timing};
+use crate::power::{self, Switch};
+
+/// The power of one instance. Calls block.
+pub struct Wired {
+    switch: Box<dyn Switch>,
+    timing: Timing,
+    off_since: Option<Instant>,
+}
+
+impl Wired {
+    pub fn new(instance: &Instance) -> Wired {
+        Wired::over(power::open(&instance.power), instance.timing)
+    }
+
+    /// Over any switch, a test's for instance.
+    pub fn over(switch: Box<dyn Switch>, timing: Timing) -> Wired {
+        Wired { switch, timing, off_since: None }
+    }
+
+    pub fn label(&self) -> String {
+        self.switch.label()
+    }
+
+    /// Gives power. Call it no sooner than [`Wired::not_before`].
+    pub fn on(&mut self) -> Result<(), DriverError> {
+        self.contact(true)?;
+        self.off_since = None;
+        Ok(())
+    }
+
+    /// Opens the contact and comes back at once: the board lives on for its hold-up time.
+    pub fn off(&mut self) -> Result<(), DriverError> {
+        self.contact(false)?;
+        self.off_since.get_or_insert_with(Instant::now);
+        Ok(())
+    }
+
+    /// How long the power must stay off still, by this lab's wiring. A contact that was open when
+    /// hil came counts from hil's first call.
+    pub fn not_before(&self) -> Duration {
+        match self.off_since {
+            Some(since) => self.timing.min_off().saturating_sub(since.elapsed()),
+            None => Duration::ZERO,
+        }
+    }
+
+    /// Whether the board has power, as far as the device can tell.
+    pub fn state(&mut self) -> Result<Option<bool>, DriverError> {
+        Ok(self.switch.get()?.map(|closed| closed != self.timing.inverted))
+    }
+
+    /// Brings the board into its safe state; tries again while the device refuses.
+    pub fn settle(&mut self, safe: Safe, patience: Duration) -> Result<(), DriverError> {
+        const PAUSE: Duration = Duration::from_millis(200);
+        let until = Instant::now() + patience;
+        loop {
+            let done = match safe {
+                Safe::Off => self.off(),
+                Safe::On => self.on(),
+            };
+            match done {
+                Err(_) if Instant::now() + PAUSE < until => sleep(PAUSE),
+                done => return done,
+            }
+        }
+    }
+
+    /// The contact, and proof of it where the device can be asked.
+    fn contact(&mut self, power: bool) -> Result<(), DriverError> {
+        let closed = power != self.timing.inverted;
+        self.switch.set(closed)?;
+        match self.switch.get()? {
+            Some(found) if found != closed => {
+                let words = |closed| if closed { "closed" } else { "open" };
+                Err(DriverError::new(format!(
+                    "switch {}: told to be {}, it says its contact is {}",
+                    self.switch.label(),
+                    words(closed),
+                    words(found)
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Default)]
+    struct Contact {
+        closed: bool,
+        stuck: bool,
+        refusals: u32,
+    }
+
+    struct Fake(Arc<Mutex<Contact>>);
+
+    impl Switch for Fake {
+        fn label(&self) -> String {
+            "fake".into()
+        }
+
+        fn set(&mut self, on: bool) -> Result<(), DriverError> {
+            let mut contact = self.0.lock().unwrap();
+            if contact.refusals > 0 {
+                contact.refusals -= 1;
+                return Err(DriverError::new("not now"));
+            }
+            if !contact.stuck {
+                contact.closed = on;
+            }
+            Ok(())
+        }
+
+        fn get(&mut self) -> Result<Option<bool>, DriverError> {
+            Ok(Some(self.0.lock().unwrap().closed))
+        }
+    }
+
+    fn wired(inverted: bool) -> (Wired, Arc<Mutex<Contact>>) {
+        let contact = Arc::new(Mutex::new(Contact::default()));
+        let timing = Timing { inverted, ..Timing::default() };
+        (Wired::over(Box::new(Fake(contact.clone())), timing), contact)
+    }
+
+    #[test]
+    fn polarity_is_the_wirings() {
+        let (mut power, contact) = wired(true);
+        power.on().unwrap();
+        assert!(!contact.lock().unwrap().closed);
+        assert_eq!(power.state().unwrap(), Some(true));
+        power.off().unwrap();
+        assert!(contact.lock().unwrap().closed);
+        assert!(power.not_before() > Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_contact_that_does_not_follow_is_told() {
+        let (mut power, contact) = wired(false);
+        contact.lock().unwrap().stuck = true;
+        let error = power.on().unwrap_err().to_string();
+        assert!(error.contains("told to be closed, it says its contact is open"), "{error}");
+    }
+
+    #[test]
+    fn settling_does_not_give_up_at_the_first_refusal() {
+        let (mut power, contact) = wired(false);
+        *contact.lock().unwrap() = Contact { closed: true, stuck: false, refusals: 2 };
+        power.settle(Safe::Off, Duration::from_secs(20)).unwrap();
+        assert!(!contact.lock().unwrap().closed);
+    }
+}

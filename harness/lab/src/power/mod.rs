@@ -1,15 +1,21 @@
 //! Switches of a board's power: one file a device kind, behind one small trait.
 
 pub mod command;
+mod failure;
 pub mod gpio;
 pub mod hid_relay;
 pub mod http;
+mod lane;
 pub mod lcus;
 pub mod modbus;
+mod net;
 pub mod pdudaemon;
+mod port;
+pub mod secret;
 pub mod snmp;
 pub mod usb_hub;
 
+use std::path::Path;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -58,15 +64,17 @@ pub enum PowerSpec {
     Command(command::Command),
 }
 
-/// Makes the driver. Nothing is touched before its first call.
+/// Makes the driver. Nothing is touched before its first call. Keep it for as long as the board
+/// is held: a GPIO line has its level only while its driver lives.
 pub fn open(spec: &PowerSpec) -> Box<dyn Switch> {
+    let root = Path::new("/");
     match spec.clone() {
         PowerSpec::Lcus(device) => Box::new(device),
-        PowerSpec::HidRelay(device) => Box::new(device),
-        PowerSpec::UsbHub(device) => Box::new(device),
+        PowerSpec::HidRelay(device) => Box::new(hid_relay::Relay::at(device, root)),
+        PowerSpec::UsbHub(device) => Box::new(usb_hub::HubPort::at(device, root)),
         PowerSpec::ModbusTcp(device) => Box::new(device),
         PowerSpec::ModbusRtu(device) => Box::new(device),
-        PowerSpec::Gpio(device) => Box::new(device),
+        PowerSpec::Gpio(device) => Box::new(gpio::Line::new(device)),
         PowerSpec::Snmp(device) => Box::new(device),
         PowerSpec::Tasmota(device) => Box::new(device),
         PowerSpec::Shelly(device) => Box::new(device),

@@ -2,6 +2,7 @@
 //! everything that has an order. The guest's side is `session`'s, the wire `server`'s.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -203,6 +204,12 @@ impl Disk {
             }
         }
         Ok(())
+    }
+
+    /// What is durable and may differ from the base, in bytes and in order. After a power cut that
+    /// is everything: with it a disk can be copied back onto its image.
+    pub fn written(&self) -> Vec<Range<u64>> {
+        self.lock().cache.layer().held()
     }
 
     /// Writes at any offset. It is durable at once and stands in the log as a FUA write.

@@ -58,6 +58,20 @@ impl Layer {
         self.size
     }
 
+    /// What the layer holds itself, in bytes and in order: all else is as in its base.
+    pub fn held(&self) -> Vec<Range<u64>> {
+        let (mut at, last) = (0, self.size / SECTOR);
+        let mut ranges = Vec::new();
+        while at < last {
+            let (held, end) = self.present.run(at, last);
+            if held {
+                ranges.push(at * SECTOR..end * SECTOR);
+            }
+            at = end;
+        }
+        ranges
+    }
+
     /// The directory that the layer's space is taken from.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -204,6 +218,7 @@ mod tests {
         let mut layer = Layer::create(dir.path(), &base(dir.path()), 65536).unwrap();
         layer.write_at(1000, &[1; 1500]).unwrap();
         layer.write_at(1200, &[2; 3]).unwrap();
+        assert_eq!(layer.held(), [512..2560]);
         let mut expected = vec![0xbb; 8192];
         expected.resize(65536, 0);
         expected[1000..2500].fill(1);

@@ -49,10 +49,11 @@ pub(super) fn pause(nth: u32) -> Duration {
     doubled.min(Duration::from_secs(5))
 }
 
-pub(super) fn why(address: &str, error: Option<&io::Error>) -> String {
+pub(super) fn why(address: &str, error: Option<&io::Error>, said: &str) -> String {
     match error {
         Some(error) => format!("the connection to {address} was lost: {error}"),
-        None => format!("{address} closed the connection"),
+        None if said.is_empty() => format!("{address} closed the connection"),
+        None => format!("{address} closed the connection, saying only `{said}`"),
     }
 }
 

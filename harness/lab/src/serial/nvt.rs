@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::codec::{Codec, subnegotiation};
+use super::codec::{COM_PORT, Codec, subnegotiation};
 use super::comport::{self, Notice};
 use super::revive::{Faults, Io};
 use crate::error::DriverError;
@@ -73,9 +73,14 @@ impl Nvt {
         self.codec.controls()
     }
 
+    /// Has a setting of the port sent with what is sent next.
+    pub(super) fn ask(&mut self, command: u8, value: &[u8]) {
+        subnegotiation(COM_PORT, &[&[command], value].concat(), &mut self.out);
+    }
+
     /// Sends a setting of the port and waits for its confirmation: the value that holds now.
     pub(super) async fn set(&mut self, command: u8, value: &[u8]) -> Result<Vec<u8>, DriverError> {
-        subnegotiation(super::codec::COM_PORT, &[&[command], value].concat(), &mut self.out);
+        self.ask(command, value);
         let asking = async {
             loop {
                 for notice in self.notices() {
@@ -101,9 +106,10 @@ impl Nvt {
 
     /// Sends what is to be sent and waits for something to come.
     async fn exchange(&mut self) -> io::Result<()> {
-        self.exchange_out().await?;
+        // A server that closes at once says why first ("Port already in use").
+        let sent = self.exchange_out().await;
         let mut raw = [0; CHUNK];
-        let n = self.tcp.read(&mut raw).await?;
+        let n = self.tcp.read(&mut raw).await.or_else(|error| sent.and(Err(error)))?;
         if n == 0 {
             let said = String::from_utf8_lossy(&self.data[self.taken..]).trim().to_string();
             let said = if said.is_empty() { said } else { format!(", saying `{said}`") };

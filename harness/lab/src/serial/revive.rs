@@ -17,6 +17,9 @@ use crate::error::DriverError;
 /// A port that has been up for this long is tried again at once when it goes.
 const SETTLED: Duration = Duration::from_secs(5);
 
+/// Servers that close at once say why in a line; what is longer is the board's.
+const SHORT: usize = 120;
+
 /// How a port is opened, as often as it takes.
 #[async_trait]
 pub(super) trait Port: Send + Sync + 'static {
@@ -28,8 +31,9 @@ pub(super) trait Port: Send + Sync + 'static {
     /// How long to wait before it is tried for the `nth` time, from 0.
     fn pause(&self, nth: u32) -> Duration;
 
-    /// Why the stream has ended, for people: `error` is none at a plain end.
-    fn why(&self, error: Option<&io::Error>) -> String;
+    /// Why the stream has ended, for people: `error` is none at a plain end, `said` is all that
+    /// came since it was opened, where that is short.
+    fn why(&self, error: Option<&io::Error>, said: &str) -> String;
 }
 
 /// An open port. Its end and its errors are both taken for its loss.
@@ -63,7 +67,7 @@ impl Faults {
 type Attempt<I> = Pin<Box<dyn Future<Output = Result<I, DriverError>> + Send>>;
 
 enum State<P: Port> {
-    Up { io: P::Io, since: Instant },
+    Up { io: P::Io, since: Instant, said: Vec<u8> },
     Gone { why: String, attempt: Attempt<P::Io> },
 }
 
@@ -80,7 +84,7 @@ struct Revived<P: Port> {
 pub(super) async fn open<P: Port>(port: P) -> Result<Line, DriverError> {
     let io = port.open(false).await?;
     let (sender, health) = watch::channel(Health::default());
-    let state = State::Up { io, since: Instant::now() };
+    let state = State::Up { io, since: Instant::now(), said: Vec::new() };
     let revived = Revived { port: Arc::new(port), state, tries: 0, health: sender };
     Ok(Line { stream: Box::new(revived), health })
 }
@@ -95,17 +99,19 @@ impl<P: Port> Revived<P> {
         })
     }
 
-    fn lose(&mut self, since: Instant, error: Option<&io::Error>) {
+    fn lose(&mut self, error: Option<&io::Error>) {
+        let State::Up { since, said, .. } = &self.state else { return };
         if since.elapsed() >= SETTLED {
             self.tries = 0;
         }
-        let why = self.port.why(error);
+        let said = if said.len() > SHORT { &[] } else { said.trim_ascii() };
+        let why = self.port.why(error, &String::from_utf8_lossy(said));
         self.health.send_modify(|health| health.gone = Some(why.clone()));
         self.state = State::Gone { why, attempt: self.attempt() };
     }
 
     fn come_back(&mut self, io: P::Io) {
-        self.state = State::Up { io, since: Instant::now() };
+        self.state = State::Up { io, since: Instant::now(), said: Vec::new() };
         self.health.send_modify(|health| {
             health.gone = None;
             health.replugs += 1;
@@ -134,8 +140,8 @@ impl<P: Port> AsyncRead for Revived<P> {
         let this = &mut *self;
         loop {
             match &mut this.state {
-                State::Up { io, since } => {
-                    let (since, before) = (*since, buf.filled().len());
+                State::Up { io, said, .. } => {
+                    let before = buf.filled().len();
                     let read = Pin::new(&mut *io).poll_read(cx, buf);
                     let faults = io.faults();
                     if faults != Faults::default() {
@@ -144,11 +150,15 @@ impl<P: Port> AsyncRead for Revived<P> {
                     match read {
                         Poll::Pending => return Poll::Pending,
                         Poll::Ready(Ok(())) if buf.filled().len() > before => {
+                            if said.len() <= SHORT {
+                                let fresh = &buf.filled()[before..];
+                                said.extend_from_slice(&fresh[..fresh.len().min(SHORT + 1)]);
+                            }
                             return Poll::Ready(Ok(()));
                         }
                         Poll::Ready(Ok(())) if buf.remaining() == 0 => return Poll::Ready(Ok(())),
-                        Poll::Ready(Ok(())) => this.lose(since, None),
-                        Poll::Ready(Err(error)) => this.lose(since, Some(&error)),
+                        Poll::Ready(Ok(())) => this.lose(None),
+                        Poll::Ready(Err(error)) => this.lose(Some(&error)),
                     }
                 }
                 State::Gone { attempt, .. } => match attempt.as_mut().poll(cx) {
@@ -173,7 +183,7 @@ impl<P: Port> AsyncWrite for Revived<P> {
         match &mut this.state {
             State::Up { io, .. } => match Pin::new(io).poll_write(cx, bytes) {
                 Poll::Ready(Err(error)) => {
-                    Poll::Ready(Err(io::Error::other(this.port.why(Some(&error)))))
+                    Poll::Ready(Err(io::Error::other(this.port.why(Some(&error), ""))))
                 }
                 other => other,
             },

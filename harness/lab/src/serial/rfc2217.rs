@@ -1,5 +1,5 @@
 //! Telnet with control of the serial port behind it (RFC 2217): rate and framing are set and
-//! confirmed, and the server reports what its UART took for damaged.
+//! confirmed; a server that can reports what its UART took for damaged.
 
 use std::io;
 use std::time::Duration;
@@ -74,9 +74,10 @@ impl Rfc2217 {
         for value in [Some(flow), dtr, rts].into_iter().flatten() {
             nvt.set(SET_CONTROL, &[value]).await?;
         }
-        nvt.set(SET_LINESTATE_MASK, &[ALL_FAULTS]).await?;
+        // ser2net and sercd confirm neither: whether faults will be reported cannot be known.
+        nvt.ask(SET_LINESTATE_MASK, &[ALL_FAULTS]);
         // Nobody asks about modem lines; their changes would come as noise.
-        nvt.set(SET_MODEMSTATE_MASK, &[0]).await?;
+        nvt.ask(SET_MODEMSTATE_MASK, &[0]);
         Ok(())
     }
 }
@@ -107,7 +108,7 @@ impl Port for Rfc2217 {
         net::pause(nth)
     }
 
-    fn why(&self, error: Option<&io::Error>) -> String {
-        net::why(&self.address, error)
+    fn why(&self, error: Option<&io::Error>, said: &str) -> String {
+        net::why(&self.address, error, said)
     }
 }

@@ -44,7 +44,7 @@ impl Port for Telnet {
         net::pause(nth)
     }
 
-    fn why(&self, error: Option<&io::Error>) -> String {
-        net::why(&self.address, error)
+    fn why(&self, error: Option<&io::Error>, said: &str) -> String {
+        net::why(&self.address, error, said)
     }
 }

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -74,6 +74,9 @@ impl Tty {
         let said = |why: &dyn std::fmt::Display| {
             DriverError::new(format!("open {}: {why}", self.port.display()))
         };
+        if !is_tty(&self.port) {
+            return Err(said(&"it is no serial port"));
+        }
         let pty = is_pty(&self.port);
         if !pty && let Some(holder) = holder::of(&self.port) {
             return Err(said(&format_args!("{holder} has it open, and would take its bytes")));
@@ -156,6 +159,20 @@ pub(super) fn is_near(wanted: u32, got: u32) -> bool {
     wanted.abs_diff(got) <= wanted / 33
 }
 
+/// Whether the kernel calls it a tty; opening other devices to find out may do things to them.
+fn is_tty(port: &Path) -> bool {
+    let Ok(meta) = std::fs::metadata(port) else { return false };
+    if !meta.file_type().is_char_device() {
+        return false;
+    }
+    let (major, minor) = (rustix::fs::major(meta.rdev()), rustix::fs::minor(meta.rdev()));
+    let class = std::fs::read_link(format!("/sys/dev/char/{major}:{minor}/subsystem"));
+    // A pty has no place in sysfs; a container may have no sysfs.
+    class.is_ok_and(|class| class.ends_with("tty"))
+        || is_pty(port)
+        || !Path::new("/sys/dev/char").exists()
+}
+
 /// The major numbers of Unix98 pty slaves (Documentation/admin-guide/devices.txt).
 fn is_pty(port: &Path) -> bool {
     let device = std::fs::metadata(port).map(|meta| meta.rdev());
@@ -186,7 +203,7 @@ impl Port for Tty {
         LOOK
     }
 
-    fn why(&self, error: Option<&io::Error>) -> String {
+    fn why(&self, error: Option<&io::Error>, _said: &str) -> String {
         let port = self.port.display();
         match error {
             _ if !self.port.exists() => format!("{port} was unplugged"),

@@ -12,8 +12,6 @@ use super::{Access, Auth, Cipher, Snmp, User};
 const PORT: u16 = 161;
 /// A PDU's agent answers within a few tens of milliseconds; a busy one takes a second.
 const ANSWER_WITHIN: Duration = Duration::from_millis(1500);
-/// A refusal by the host comes back faster than any wait for an answer ends.
-const AT_ONCE: Duration = Duration::from_millis(1000);
 
 /// Writes an integer. Writing it twice, where the answer got lost, does no harm.
 pub(super) fn write(
@@ -70,7 +68,8 @@ fn repeated<T>(
         });
         match answer {
             Ok(answer) => return Ok(answer),
-            Err(Failure::Snmp(Error::Receive)) if attempt.left() + AT_ONCE > wait => {
+            // Not after the wait: the host itself refused, which comes back at once.
+            Err(Failure::Snmp(Error::Receive)) if attempt.left() > wait / 4 => {
                 why =
                     "nothing listens on that UDP port: is SNMP enabled, the address right?".into();
                 break;

@@ -10,6 +10,7 @@ mod shell;
 mod ssh;
 mod stars;
 mod transfer;
+pub mod uboot;
 
 pub use capture::{Capture, CaptureOptions};
 pub use shell::ConsoleShell;

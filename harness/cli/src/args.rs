@@ -51,7 +51,8 @@ pub(crate) enum Command {
 
 #[derive(ClapArgs, Clone, Debug)]
 pub(crate) struct SelectArgs {
-    /// Board to run on, by name (`hil boards`); may be given several times
+    /// Board to run on: an emulator (`qemu-…`), a device type (any free one in the lab), or one
+    /// board of the lab by its own name; may be given several times
     #[arg(short, long = "board", value_name = "BOARD", required = true)]
     pub(crate) boards: Vec<String>,
     /// image.toml, or the folder that holds it. Of several each case takes the first that has
@@ -81,6 +82,10 @@ pub(crate) struct SelectArgs {
     /// override the built-in ones (default: ./boards, if there is one)
     #[arg(long = "boards", value_name = "DIR")]
     pub(crate) board_dir: Option<PathBuf>,
+    /// Lab file: which physical boards stand here, and how they are wired (default: $HIL_LAB,
+    /// ~/.config/hil/lab.toml, /etc/hil/lab.toml)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) lab: Option<PathBuf>,
 }
 
 #[derive(ClapArgs, Clone, Debug)]
@@ -90,12 +95,15 @@ pub(crate) struct RunArgs {
     /// Where events, captures and reports go: DIR/<board>/…, DIR/junit.xml
     #[arg(short, long, value_name = "DIR", default_value = "out")]
     pub(crate) out: PathBuf,
-    /// How many boards at once (default: one for every core)
+    /// How many boards at once (default: one emulator for every core, and all physical boards)
     #[arg(short, long, value_name = "N", value_parser = at_once)]
     pub(crate) jobs: Option<usize>,
     /// Leave the first board that fails alive, say how to reach it, and wait for Ctrl-C
     #[arg(long)]
     pub(crate) keep: bool,
+    /// Wait up to this many seconds for a physical board that somebody else holds
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub(crate) wait: u64,
     /// Accelerator of emulated boards
     #[arg(long, value_enum, default_value_t = AccelArg::Auto)]
     pub(crate) accel: AccelArg,
@@ -155,6 +163,7 @@ pub(crate) struct SchemaArgs {
 pub(crate) enum SchemaKind {
     Board,
     Image,
+    Lab,
     Machine,
 }
 

@@ -8,6 +8,7 @@ use hil_core::board::Board;
 use hil_core::event::{Doing, Sink};
 use hil_core::image::Image;
 use hil_core::mask::Masker;
+use hil_lab::Instance;
 use hil_qemu::catalogue::Catalogue;
 use hil_run::prepare::{self, Cache, Prepared};
 
@@ -23,17 +24,36 @@ pub(crate) type Images = BTreeMap<String, Vec<Arc<Prepared>>>;
 pub(crate) fn manifests(
     boards: &[Arc<Board>],
     given: &[PathBuf],
+    instances: &BTreeMap<String, Vec<Instance>>,
 ) -> Result<BTreeMap<String, Vec<PathBuf>>, Failure> {
     let of_board = |board: &Arc<Board>| {
-        let files = match given.is_empty() {
-            true => demo::images(board.arch)?,
-            false => fitting(board, given)?,
+        let files = match (given.is_empty(), board.is_emulated()) {
+            (false, _) => fitting(board, given)?,
+            (true, true) => demo::images(board.arch)?,
+            (true, false) => of_lab(board, instances.get(&board.name))?,
         };
         Ok((board.name.clone(), files))
     };
     let manifests = boards.iter().map(of_board).collect::<Result<_, Failure>>()?;
     given.iter().try_for_each(|file| used(file, boards))?;
     Ok(manifests)
+}
+
+/// The images that the lab file names for a physical board.
+fn of_lab(board: &Board, instances: Option<&Vec<Instance>>) -> Result<Vec<PathBuf>, Failure> {
+    let mut lists = instances.into_iter().flatten().map(|instance| &instance.images);
+    match lists.next().filter(|images| !images.is_empty()) {
+        Some(first) if lists.all(|other| other == first) => fitting(board, first),
+        Some(_) => Err(Failure::usage(format!(
+            "the instances of `{}` name different images\nhelp: give --image, or one instance",
+            board.name
+        ))),
+        None => Err(Failure::usage(format!(
+            "no image for `{}`\nhelp: give --image, or `images` in the lab file; there are demo \
+             images for emulated boards only",
+            board.name
+        ))),
+    }
 }
 
 /// An image that no board takes is a slip; that others are taken must not hide it.

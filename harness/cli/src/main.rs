@@ -8,6 +8,7 @@ mod explain;
 mod failure;
 mod images;
 mod keeper;
+mod lab;
 mod outdir;
 mod paths;
 mod rack;

@@ -6,12 +6,14 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hil_core::board::Board;
 use hil_core::event::Clock;
 use hil_core::mask::Masker;
 use hil_core::plan::{BoardPlan, Selection, plan_board};
 use hil_core::verdict::exit;
+use hil_lab::{DriverError, Instance, Places};
 use hil_qemu::catalogue::Catalogue;
 use hil_report::live::colour_on_stdout;
 use hil_report::rebuild::report_of;
@@ -25,7 +27,10 @@ use crate::args::{PlanArgs, RunArgs, SelectArgs};
 use crate::catalogue;
 use crate::failure::Failure;
 use crate::images::{self, Images};
+use crate::lab::{self, Meant};
 use crate::outdir::OutDir;
+use crate::rack::both::BothRacks;
+use crate::rack::lab::{LabRack, Wishes};
 use crate::rack::{QemuRack, Settings};
 use crate::select::Selected;
 use crate::show::put;
@@ -35,6 +40,10 @@ use crate::signals;
 struct Resolved {
     catalogue: Catalogue,
     boards: Vec<Arc<Board>>,
+    /// Which instances of the lab may play each board.
+    instances: BTreeMap<String, Vec<Instance>>,
+    /// Seconds between two power-ons in the lab.
+    stagger: f64,
     images: Images,
     plans: Vec<BoardPlan>,
     masker: Masker,
@@ -43,18 +52,17 @@ struct Resolved {
 fn resolve(args: &SelectArgs) -> Result<Resolved, Failure> {
     let selected = Selected::new(args)?;
     let catalogue = catalogue::load(args.board_dir.as_deref())?;
+    let lab = lab::load(args.lab.as_deref(), &catalogue)?;
     let mut boards: Vec<Arc<Board>> = Vec::new();
+    let mut instances = BTreeMap::new();
     for name in &args.boards {
-        let board = catalogue::board(&catalogue, name)?;
+        let Meant { board, instances: who } = lab::meant(&catalogue, lab.as_ref(), name)?;
         if !boards.iter().any(|known| known.name == board.name) {
+            instances.insert(board.name.clone(), who);
             boards.push(board);
         }
     }
-    if let Some(physical) = boards.iter().find(|board| !board.is_emulated()) {
-        let why = "is a physical board, and this hil drives emulated ones only";
-        return Err(Failure::usage(format!("`{}` {why}", physical.name)));
-    }
-    let manifests = images::manifests(&boards, &args.images)?;
+    let manifests = images::manifests(&boards, &args.images, &instances)?;
     images::check_boots(&boards, &manifests, &catalogue)?;
     // A view of its own: which secrets there are is known only when the manifests are read.
     let images = images::prepare_all(&manifests, &Live::stderr(Masker::default()))?;
@@ -73,7 +81,8 @@ fn resolve(args: &SelectArgs) -> Result<Resolved, Failure> {
         plan_board(board, &of_board, &selection)
     };
     let plans: Vec<BoardPlan> = boards.iter().map(plan).collect();
-    Ok(Resolved { catalogue, boards, images, plans, masker })
+    let stagger = lab.map_or(0.0, |lab| lab.stagger_s);
+    Ok(Resolved { catalogue, boards, instances, stagger, images, plans, masker })
 }
 
 pub(crate) fn plan(args: &PlanArgs) -> Result<u8, Failure> {
@@ -142,11 +151,20 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
             masker: resolved.masker.clone(),
         });
     }
-    let jobs = args.jobs.unwrap_or_else(|| cores().min(boards.len()));
+    let physical = boards.iter().filter(|run| !run.board.is_emulated()).count();
+    // A physical board costs this host next to nothing.
+    let jobs = args.jobs.unwrap_or_else(|| cores().min(boards.len() - physical) + physical);
     let dirs: Vec<PathBuf> = boards.iter().map(|board| board.dir.clone()).collect();
     let started = started.format(&Rfc3339).unwrap_or_default();
     let nothing_to_run = boards.iter().all(|board| board.plan.cases() == 0);
-    let defect = drive(args, resolved.catalogue, boards, jobs, (clock, started), live.clone())?;
+    let lab = (physical > 0).then(|| Wishes {
+        wait: Duration::from_secs(args.wait),
+        holder: lab::me(lab::command_line(), false),
+        instances: resolved.instances,
+        stagger: Duration::from_secs_f64(resolved.stagger),
+    });
+    let racks = (resolved.catalogue, lab);
+    let defect = drive(args, racks, boards, jobs, (clock, started), live.clone())?;
     drop(live);
     let fault = files.iter().zip(&dirs).find_map(|(file, dir)| {
         file.fault().map(|why| format!("failed to write the events in {}: {why}", dir.display()))
@@ -170,7 +188,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
 /// Runs it all; what hil's own code broke, if anything.
 fn drive(
     args: &RunArgs,
-    catalogue: Catalogue,
+    (catalogue, lab): (Catalogue, Option<Wishes>),
     boards: Vec<BoardRun>,
     jobs: usize,
     (clock, started): (Clock, String),
@@ -182,6 +200,7 @@ fn drive(
         .max_blocking_threads(4)
         .build()
         .map_err(|error| Failure::host(format!("failed to start the runtime: {error}")))?;
+    let rack = Arc::new(racks(catalogue, settings, lab, &boards, clock)?);
     let run = |rack| Run {
         rack,
         suites: hil_suites::SUITES,
@@ -193,7 +212,6 @@ fn drive(
         started,
         host: host(),
     };
-    let rack = Arc::new(QemuRack::new(catalogue, settings, clock)?);
     let (interrupter, interrupt) = interrupt::pair();
     let ended = runtime.block_on(async {
         tokio::spawn(signals::listen(interrupter));
@@ -202,6 +220,30 @@ fn drive(
     // The keeper is dismissed only when every emulator is gone.
     drop(runtime);
     Ok(ended.err())
+}
+
+/// The racks that the boards need; a rack that none needs is not set up.
+fn racks(
+    catalogue: Catalogue,
+    settings: Settings,
+    lab: Option<Wishes>,
+    boards: &[BoardRun],
+    clock: Clock,
+) -> Result<BothRacks, Failure> {
+    let emulated = boards.iter().any(|run| run.board.is_emulated());
+    let host = |trouble: DriverError| Failure::host(format!("failed to {trouble}"));
+    let lab = match lab {
+        Some(wishes) => {
+            let places = Places::of_host().map_err(host)?;
+            Some(LabRack::new(wishes, places, clock).map_err(Failure::host)?)
+        }
+        None => None,
+    };
+    let emulators = match emulated {
+        true => Some(QemuRack::new(catalogue, settings, clock)?),
+        false => None,
+    };
+    Ok(BothRacks { emulators, lab })
 }
 
 fn say_kept(live: &Live, board: &str, how: &[String]) {

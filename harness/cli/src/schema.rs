@@ -2,6 +2,7 @@
 
 use hil_core::board::Board;
 use hil_core::image::Image;
+use hil_lab::Lab;
 use hil_qemu::machine::Machine;
 use schemars::{Schema, schema_for};
 
@@ -18,6 +19,7 @@ fn text(kind: SchemaKind) -> String {
     let schema: Schema = match kind {
         SchemaKind::Board => schema_for!(Board),
         SchemaKind::Image => schema_for!(Image),
+        SchemaKind::Lab => schema_for!(Lab),
         SchemaKind::Machine => schema_for!(Machine),
     };
     serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n"
@@ -34,6 +36,7 @@ mod tests {
         let kinds = [
             (SchemaKind::Board, "boards/board.schema.json", "board"),
             (SchemaKind::Image, "fixtures/examples/image.schema.json", "image"),
+            (SchemaKind::Lab, "harness/lab/lab.schema.json", "lab"),
             (SchemaKind::Machine, "qemu-configs/machine.schema.json", "machine"),
         ];
         for (kind, file, name) in kinds {

@@ -43,6 +43,13 @@ pub enum What {
         power: String,
         medium: String,
     },
+    /// The image was written to a physical board's medium: how, how many bytes, in how many
+    /// seconds, reading back included.
+    Flashed {
+        how: String,
+        bytes: u64,
+        took: f64,
+    },
     /// A stage was recognised on the console; `took` seconds since power-on.
     StageReached {
         stage: Stage,

@@ -109,7 +109,10 @@ pub fn serve(
     }
     let settling = kept.into_values().map(|board| thread::spawn(move || settle(board).is_ok()));
     let all: Vec<JoinHandle<bool>> = settling.collect();
-    all.into_iter().chain(releasing).fold(true, |safe, one| one.join().unwrap_or(false) && safe)
+    // All are waited for, whatever became of one.
+    let ended: Vec<bool> =
+        all.into_iter().chain(releasing).map(|one| one.join().unwrap_or(false)).collect();
+    ended.iter().all(|safe| *safe)
 }
 
 fn hold(

@@ -12,6 +12,7 @@ pub mod lock;
 pub mod places;
 pub mod power;
 pub mod serial;
+pub mod stagger;
 pub mod storage;
 pub mod wired;
 pub mod worker;

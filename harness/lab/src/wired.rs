@@ -7,6 +7,12 @@ use crate::error::DriverError;
 use crate::labfile::{Instance, Safe, Timing};
 use crate::power::{self, Switch};
 
+/// Relays take 5 to 15 ms (Songle SRD datasheet: 10 ms), network sockets up to a second.
+const MOVES: Duration = Duration::from_millis(1500);
+
+/// Between two questions; a serial relay needs 8 ms for one at 9600 baud.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// The power of one instance. Calls block.
 pub struct Wired {
     switch: Box<dyn Switch>,
@@ -72,11 +78,23 @@ impl Wired {
         }
     }
 
+    /// What the device says of its contact once that had time to move.
+    fn follows(&mut self, closed: bool) -> Result<Option<bool>, DriverError> {
+        let until = Instant::now() + MOVES;
+        loop {
+            let found = self.switch.get()?;
+            if found.is_none_or(|found| found == closed) || Instant::now() > until {
+                return Ok(found);
+            }
+            sleep(LOOK);
+        }
+    }
+
     /// The contact, and proof of it where the device can be asked.
     fn contact(&mut self, power: bool) -> Result<(), DriverError> {
         let closed = power != self.timing.inverted;
         self.switch.set(closed)?;
-        match self.switch.get()? {
+        match self.follows(closed)? {
             Some(found) if found != closed => {
                 let words = |closed| if closed { "closed" } else { "open" };
                 Err(DriverError::new(format!(

@@ -48,9 +48,7 @@ impl Keeper {
         check_run_id(run_id)?;
         command.arg(run_id).args(folders).current_dir("/");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        // A keeper that carried the name would be killed by another keeper of the same run.
-        command.env_remove(RUN_VARIABLE);
-        crate::spawn::detach(&mut command);
+        detach(&mut command);
         let failed = |why: String| QemuError::Keeper(why);
         let program = command.get_program().to_string_lossy().into_owned();
         let spawned = command.spawn();
@@ -101,6 +99,18 @@ impl Drop for Keeper {
         drop(self.line.take());
         let _ = self.process.wait();
     }
+}
+
+/// Puts a keeper of any kind into a session of its own, deaf to what a terminal or a CI runner
+/// sends, and without the mark by which another keeper would end it.
+pub fn detach(command: &mut Command) {
+    command.env_remove(RUN_VARIABLE);
+    crate::spawn::detach(command);
+}
+
+/// Ends every process that carries the run's mark; whether none is left.
+pub fn end_run(run_id: &str) -> bool {
+    check_run_id(run_id).is_ok() && end_all(run_id)
 }
 
 /// The keeper's side: `hil keeper RUN FOLDER…`. Standard input is the pipe from hil.

@@ -113,7 +113,8 @@ impl Folding {
                 self.session_mut().bring_up = Some(BringUp { verdict: *verdict, why, console });
             }
             What::PowerOn => self.session_mut().boots.push(Boot::default()),
-            What::PowerOff => {}
+            // Told by the session's power and medium; the times stand in the events.
+            What::PowerOff | What::Flashed { .. } => {}
             What::PowerCut { policy, seed, report } => {
                 let cut = Cut { policy: *policy, seed: *seed, report: report.clone() };
                 self.session_mut().cuts.push(cut);

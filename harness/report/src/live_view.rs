@@ -122,6 +122,9 @@ impl Board {
                 self.at(format!("booting {image}"));
                 plain.then(|| format!("booting {image} ({how})"))
             }
+            What::Flashed { how, took, .. } => {
+                plain.then(|| format!("flashed in {}: {}", seconds(*took), terminal(how, 120)))
+            }
             What::StageReached { stage, took } => {
                 if self.case.is_none() {
                     self.at(stage.name());

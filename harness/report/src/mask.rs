@@ -47,6 +47,10 @@ fn visit(what: &mut What, hide: &mut dyn FnMut(&mut String)) {
         What::SessionStarted { image, power, medium } => {
             [image, power, medium].into_iter().for_each(hide);
         }
+        What::Flashed { how, bytes: _, took } => {
+            hide(how);
+            *took = finite(*took);
+        }
         What::StageReached { stage: _, took } | What::SessionEnded { took } => {
             *took = finite(*took);
         }

@@ -38,4 +38,7 @@ pub struct Leased {
 pub trait Rack: Send + Sync {
     /// Takes a board for this caller alone and provisions it; its power is still off.
     async fn lease(&self, lease: &Lease) -> Outcome<Leased>;
+
+    /// The run needs this board no more: it is made safe, and free for others.
+    async fn release(&self, _board: &Board, _journal: &Journal) {}
 }

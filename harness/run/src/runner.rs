@@ -122,6 +122,7 @@ async fn run_board(shared: &Shared, board: BoardRun, interrupt: Interrupt) {
             break;
         }
     }
+    shared.rack.release(&board.board, &journal).await;
     let took = (shared.clock.now() - begun).as_secs_f64();
     let interrupted = interrupt.is_asked() && !kept;
     journal.record(What::RunFinished { interrupted, took });

@@ -1,7 +1,9 @@
 //! The rack of emulators: plugs machine, disk, console and SSH together into a rig's parts.
 
 pub(crate) mod boot;
+pub(crate) mod both;
 mod disk;
+pub(crate) mod lab;
 mod power;
 mod relay;
 mod ssh;

@@ -36,10 +36,14 @@ pub(super) struct Account {
 impl Account {
     /// What a person types to log in.
     pub(super) fn words(&self, port: u16) -> String {
+        self.words_for("127.0.0.1", port)
+    }
+
+    pub(super) fn words_for(&self, host: &str, port: u16) -> String {
         let key = self.key.as_ref().map(|key| format!(" -i {}", key.display())).unwrap_or_default();
         format!(
             "ssh -p {port}{key} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
-             -o LogLevel=ERROR {}@127.0.0.1",
+             -o LogLevel=ERROR {}@{host}",
             self.user
         )
     }

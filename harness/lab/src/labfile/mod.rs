@@ -146,8 +146,9 @@ impl Lab {
             }
         }
         lab.file = file.to_path_buf();
-        let dir = std::path::absolute(file.parent().unwrap_or(Path::new(".")));
-        let dir = dir.unwrap_or_else(|_| PathBuf::from("."));
+        // A bare file name has an empty parent; `absolute` of the file itself knows where it is.
+        let file = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
+        let dir = file.parent().map(Path::to_path_buf).unwrap_or_default();
         for (name, instance) in &mut lab.instance {
             instance.name.clone_from(name);
             rooted::instance(instance, &dir);

@@ -1,0 +1,158 @@
+//! The power of a physical board: a contact, and what a contact cannot say of itself. Whether the
+//! board really went dark is asked on its console.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hil_core::event::Journal;
+use hil_core::parts::{Console, CutPolicy, CutReport, Power};
+use hil_core::rig::lost;
+use hil_core::trouble::{Outcome, Trouble};
+use hil_lab::power::PATIENCE;
+use hil_lab::stagger;
+use regex::bytes::Regex;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::held::Held;
+use hil_core::deadline::Deadline;
+
+/// Proving, asking back and a second try fit into this.
+const CALL: Duration = Duration::from_secs(PATIENCE.as_secs() * 2);
+
+/// An adapter that is plugged in again within this time has lost nothing but its bytes; they are
+/// missing all the same.
+const GONE: Duration = Duration::from_secs(1);
+
+/// How long a board that should be dark is listened to.
+const LISTEN: Duration = Duration::from_millis(300);
+
+pub(super) struct LabPower {
+    held: Arc<Held>,
+    stagger: Duration,
+    journal: Journal,
+    watcher: Option<JoinHandle<()>>,
+    loss: watch::Sender<Option<Trouble>>,
+}
+
+impl LabPower {
+    pub(super) fn new(held: Arc<Held>, stagger: Duration, journal: Journal) -> LabPower {
+        let (loss, _) = watch::channel(None);
+        LabPower { held, stagger, journal, watcher: None, loss }
+    }
+
+    /// The state every session begins in: without power, whatever somebody left behind.
+    pub(super) async fn begin_without(&mut self) -> Outcome {
+        self.journal.doing("switching off", None);
+        self.contact(false).await?;
+        self.must_be_dark().await
+    }
+
+    async fn contact(&self, on: bool) -> Outcome {
+        let call = move |power: &mut hil_lab::Wired| if on { power.on() } else { power.off() };
+        Ok(self.held.switch.call(CALL, call).await?)
+    }
+
+    /// Past its hold-up time a board without power says nothing, and answers nothing.
+    async fn must_be_dark(&self) -> Outcome {
+        tokio::time::sleep(self.held.instance.timing.discharge()).await;
+        let capture = &self.held.capture;
+        let from = capture.position();
+        // A login prompt or a shell answers an empty line. A line that is gone is told elsewhere.
+        let _ = capture.send(b"\r").await;
+        let anything = Regex::new("(?s).").map_err(Trouble::rack)?;
+        let heard = capture.expect(from, &anything, Deadline::within(LISTEN)).await;
+        match heard {
+            Err(_) => Ok(()),
+            Ok(_) => Err(Trouble::rack(format!(
+                "{} says that {} is without power, yet the board still speaks on its console \
+                 {} s later: its contact sticks, or something else powers the board (raise \
+                 `discharge_s` if it lives that long)",
+                self.held.label, self.held.instance.name, self.held.instance.timing.discharge_s,
+            ))),
+        }
+    }
+
+    /// Tells the run when line or keeper is lost while the board has power.
+    fn watch(&mut self) {
+        let (loss, held) = (self.loss.clone(), self.held.clone());
+        let mut keeper = held.keeper_gone.clone();
+        self.watcher = Some(tokio::spawn(async move {
+            let trouble = tokio::select! {
+                trouble = lost(&mut keeper) => trouble,
+                trouble = unplugged(&held) => trouble,
+            };
+            loss.send_replace(Some(trouble));
+        }));
+    }
+
+    fn unwatch(&mut self) {
+        if let Some(watcher) = self.watcher.take() {
+            watcher.abort();
+        }
+    }
+}
+
+/// Resolves when the line has been gone for longer than a moment.
+async fn unplugged(held: &Held) -> Trouble {
+    let mut health = held.health.clone();
+    loop {
+        let gone = health.wait_for(|health| health.gone.is_some()).await;
+        let Ok(Some(why)) = gone.map(|health| health.gone.clone()) else {
+            return std::future::pending().await;
+        };
+        let back = health.wait_for(|health| health.gone.is_none());
+        if tokio::time::timeout(GONE, back).await.is_err() {
+            let name = &held.instance.name;
+            return Trouble::rack(format!("the console line of {name} is gone: {why}"));
+        }
+    }
+}
+
+impl Drop for LabPower {
+    fn drop(&mut self) {
+        self.unwatch();
+    }
+}
+
+#[async_trait]
+impl Power for LabPower {
+    fn label(&self) -> String {
+        self.held.label.clone()
+    }
+
+    async fn on(&mut self) -> Outcome {
+        self.loss.send_replace(None);
+        let wait = self.held.switch.call(CALL, |power| Ok(power.not_before())).await?;
+        if !wait.is_zero() {
+            self.journal.doing("staying off for its minimum time", None);
+            tokio::time::sleep(wait).await;
+        }
+        stagger::turn(self.stagger).await;
+        let before = self.held.health.borrow().gone.clone();
+        if let Some(why) = before {
+            let name = &self.held.instance.name;
+            return Err(Trouble::rack(format!("the console line of {name} is gone: {why}")));
+        }
+        self.contact(true).await?;
+        self.watch();
+        Ok(())
+    }
+
+    async fn off(&mut self) -> Outcome {
+        self.unwatch();
+        self.contact(false).await?;
+        self.must_be_dark().await
+    }
+
+    /// Physics decides what is lost; nothing of it can be known from here.
+    async fn cut(&mut self, _policy: CutPolicy, _seed: u64) -> Outcome<CutReport> {
+        self.off().await?;
+        Ok(CutReport::default())
+    }
+
+    fn loss(&self) -> watch::Receiver<Option<Trouble>> {
+        self.loss.subscribe()
+    }
+}

@@ -218,7 +218,7 @@ mod tests {
         let mut layer = Layer::create(dir.path(), &base(dir.path()), 65536).unwrap();
         layer.write_at(1000, &[1; 1500]).unwrap();
         layer.write_at(1200, &[2; 3]).unwrap();
-        assert_eq!(layer.held(), [512..2560]);
+        assert_eq!((layer.held().len(), layer.held().first()), (1, Some(&(512..2560))));
         let mut expected = vec![0xbb; 8192];
         expected.resize(65536, 0);
         expected[1000..2500].fill(1);

@@ -20,7 +20,8 @@ use regex::bytes::{Regex, RegexBuilder};
 use crate::ansi::{self, Cleaner, Piece};
 
 /// What shows that a system starts: a regex for [`UBootConsole::boot`].
-pub const STARTED: &str = r"Starting kernel|Linux version \d|Booting Linux on physical CPU|EFI stub: |Uncompressing Linux";
+pub const STARTED: &str = "Starting kernel|Linux version \\d|Booting Linux on physical CPU|\
+                           EFI stub: |Uncompressing Linux";
 
 /// How often the interrupt is sent: a countdown of 0 looks for a key once.
 const PRESS_EVERY: Duration = Duration::from_millis(40);
@@ -205,7 +206,7 @@ impl UBootConsole {
         Err(Trouble::unmet(format!("U-Boot's `{line}` ended with status {status}: {last}")))
     }
 
-    /// Sets a variable, or removes it if the value is empty; read back, since a line may be damaged.
+    /// Sets a variable, or removes it if the value is empty. Read back: a line may be damaged.
     pub async fn setenv(&mut self, name: &str, value: &str, deadline: Deadline) -> Outcome {
         // U-Boot's hush takes a backslash for an escape even between single quotes.
         let quoted = value.replace('\\', r"\\").replace('\'', r"'\''");
@@ -238,8 +239,8 @@ impl UBootConsole {
         Ok(begin)
     }
 
-    /// Sets variables (a slot's, say), runs a line, and waits until a system starts: until the regex
-    /// `started` is seen, [`STARTED`] for one. `Unmet` if the prompt comes back instead.
+    /// Sets variables (a slot's, say), runs a line, and waits until a system starts: until the
+    /// regex `started` is seen, [`STARTED`] for one. `Unmet` if the prompt comes back instead.
     pub async fn boot(
         &mut self,
         variables: &[(&str, &str)],

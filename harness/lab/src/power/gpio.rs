@@ -31,24 +31,34 @@ pub struct Gpio {
 pub struct Line {
     config: Gpio,
     held: Option<Request>,
+    /// Whether it is ours to drive, or was only looked at.
+    driven: bool,
 }
 
 impl Line {
     pub fn new(config: Gpio) -> Line {
-        Line { config, held: None }
+        Line { config, held: None, driven: false }
     }
 
     fn drive(&mut self, on: bool) -> Result<(), String> {
         let value = Value::from(on);
-        if let Some(request) = &self.held {
-            let mut wanted = request.config();
-            wanted.as_output(value);
-            return request.reconfigure(&wanted).map_err(|error| self.meaning(&error));
-        }
-        // The value goes with the request: the line never has another in between.
-        self.held = Some(self.request(|builder| {
-            builder.as_output(value);
-        })?);
+        let done = match &self.held {
+            Some(request) if self.driven => request.set_lone_value(value),
+            Some(request) => {
+                let mut wanted = request.config();
+                wanted.as_output(value);
+                request.reconfigure(&wanted)
+            }
+            // The level goes with the request: the line never has another in between.
+            None => {
+                self.held = Some(self.request(|builder| {
+                    builder.as_output(value);
+                })?);
+                Ok(())
+            }
+        };
+        done.map_err(|error| self.meaning(&error))?;
+        self.driven = true;
         Ok(())
     }
 

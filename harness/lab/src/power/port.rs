@@ -13,6 +13,9 @@ use serialport::{ClearBuffer, Parity, SerialPort, TTYPort};
 /// How often a port that somebody else holds is tried again.
 const AGAIN: Duration = Duration::from_millis(10);
 
+/// How ENOTTY is worded.
+const NO_TTY: [&str; 2] = ["typewriter", "ioctl"];
+
 /// A port that is ours until it is dropped.
 pub(super) struct Port {
     tty: TTYPort,
@@ -34,8 +37,9 @@ impl Port {
             match TTYPort::open(&builder) {
                 Ok(tty) => {
                     let port = Port { tty, path: path.to_path_buf() };
-                    // What the device said to somebody else is no answer to us.
-                    port.tty.clear(ClearBuffer::All).map_err(|error| port.gone(&error))?;
+                    // What the device said to somebody else is no answer to us. The other
+                    // direction may still hold the last command of whoever had the port.
+                    port.tty.clear(ClearBuffer::Input).map_err(|error| port.gone(&error))?;
                     return Ok(port);
                 }
                 Err(error) => match error.kind() {
@@ -111,7 +115,7 @@ fn unopened(path: &Path, kind: serialport::ErrorKind, text: &str) -> String {
                 "no permission for {shown}: `sudo usermod -aG {group} $USER`, then log in again"
             )
         }
-        serialport::ErrorKind::Unknown if text.contains("ioctl") => {
+        serialport::ErrorKind::Unknown if NO_TTY.iter().any(|it| text.contains(it)) => {
             format!("{shown} is not a serial port")
         }
         _ => format!("{shown} could not be opened: {text}"),

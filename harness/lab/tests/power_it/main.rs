@@ -3,7 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 #![expect(clippy::expect_used, reason = "a test that cannot go on says so by panicking")]
 
+mod command;
+mod http;
+mod ioctl;
+mod lcus;
 mod modbus;
 mod pdudaemon;
 mod peers;
 mod snmp;
+mod usb;

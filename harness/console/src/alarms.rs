@@ -1,6 +1,8 @@
 //! Recognises a kernel in trouble in a line of console output. Which of them end a boot, and what
 //! is to be done then, is not decided here.
 
+use std::sync::LazyLock;
+
 use hil_core::parts::Alarm;
 use regex::bytes::Regex;
 
@@ -32,16 +34,19 @@ const SAYINGS: &[(&str, &str, Alarm)] = &[
 /// The longest saying; a line cut into pieces is looked at with this much overlap.
 pub(crate) const REACH: usize = 96;
 
-/// All sayings in one pass over a line.
-#[derive(Debug)]
-pub(crate) struct Alarms(Regex);
+/// All sayings in one pass over a line. Compiled once for all consoles: its tables are 100 KB.
+static ALL: LazyLock<Result<Regex, regex::Error>> = LazyLock::new(|| {
+    let all: Vec<&str> = SAYINGS.iter().map(|(saying, _, _)| *saying).collect();
+    let pattern = format!("(?-u){}", all.join("|"));
+    regex::bytes::RegexBuilder::new(&pattern).dfa_size_limit(256 << 10).build()
+});
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Alarms(&'static Regex);
 
 impl Alarms {
     pub(crate) fn new() -> Result<Alarms, regex::Error> {
-        let all: Vec<&str> = SAYINGS.iter().map(|(saying, _, _)| *saying).collect();
-        let pattern = format!("(?-u){}", all.join("|"));
-        let regex = regex::bytes::RegexBuilder::new(&pattern).dfa_size_limit(256 << 10).build()?;
-        Ok(Alarms(regex))
+        ALL.as_ref().map(Alarms).map_err(Clone::clone)
     }
 
     /// The gravest alarm in a line, and where in the line its words stand.

@@ -77,6 +77,10 @@ pub enum What {
     SessionEnded {
         took: f64,
     },
+    /// The board could not be brought into the state it is to be left in: somebody must go and see.
+    LeftUnsafe {
+        why: String,
+    },
     /// Written before the body runs.
     CaseStarted {
         case: CaseId,

@@ -45,6 +45,8 @@ pub(crate) struct Folding {
     pub(crate) case: Option<usize>,
     /// The time of the last event.
     pub(crate) last: f64,
+    /// What could not be switched off or made safe, and why.
+    pub(crate) left_unsafe: Vec<String>,
 }
 
 /// Makes the report of the events of one board's run, however far it came.
@@ -76,6 +78,7 @@ impl Folding {
             session: None,
             case: None,
             last: 0.0,
+            left_unsafe: Vec::new(),
         };
         for (index, session) in plan.sessions.iter().enumerate() {
             let (image, digest) = (session.image.clone(), session.digest.clone());
@@ -108,6 +111,7 @@ impl Folding {
                     self.report.sessions[index].took = Some(*took);
                 }
             }
+            What::LeftUnsafe { why } => self.left_unsafe.push(why.clone()),
             What::BringUpFailed { verdict, why, console } => {
                 let (why, console) = (why.clone(), console.clone());
                 self.session_mut().bring_up = Some(BringUp { verdict: *verdict, why, console });

@@ -149,6 +149,11 @@ impl Board {
             What::CaseFinished { case, verdict, why, took, .. } => {
                 Some(self.finish(case, *verdict, why.as_deref(), *took, colour))
             }
+            What::LeftUnsafe { why } => {
+                let standing = standing(Verdict::Broken, false);
+                let word = painted(standing, standing.word(), colour);
+                Some(format!("safe state  {word}  {}", terminal(why, 300)))
+            }
             What::SessionEnded { .. } => {
                 self.at("powering off");
                 None

@@ -43,7 +43,7 @@ fn visit(what: &mut What, hide: &mut dyn FnMut(&mut String)) {
             [hil, started, host].into_iter().for_each(&mut *hide);
             visit_plan(plan, hide);
         }
-        What::Note { text } => hide(text),
+        What::Note { text } | What::LeftUnsafe { why: text } => hide(text),
         What::SessionStarted { image, power, medium } => {
             [image, power, medium].into_iter().for_each(hide);
         }

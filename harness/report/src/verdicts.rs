@@ -25,7 +25,7 @@ pub(crate) fn conclude(mut folding: Folding) -> Report {
     }
     let died_idle = folding.report.end == End::Died && folding.case.is_none();
     let broke_off = died_idle.then(|| broke_off(&folding));
-    let mut report = folding.report;
+    let (mut report, unsafe_boards) = (folding.report, folding.left_unsafe);
     let failed_bring_ups: Vec<CaseReport> =
         report.sessions.iter().enumerate().filter_map(|(i, s)| bring_up(i, s)).collect();
     report.cases.extend(failed_bring_ups);
@@ -34,6 +34,7 @@ pub(crate) fn conclude(mut folding: Folding) -> Report {
         (case.session.unwrap_or(usize::MAX), case.id.suite != OWN_SUITE || case.session.is_none())
     });
     report.cases.extend(broke_off);
+    report.cases.extend(unsafe_boards.iter().map(|why| left_unsafe(why)));
     number_equal_names(&mut report.cases);
     judge(&mut report);
     report
@@ -87,6 +88,15 @@ fn bring_up(index: usize, session: &Session) -> Option<CaseReport> {
         console: failed.console.clone(),
         ..unplanned_case(&own_case(&name), Some(index))
     })
+}
+
+/// A board left in another state than it should be is the rack's trouble, however all else went.
+fn left_unsafe(why: &str) -> CaseReport {
+    CaseReport {
+        verdict: Verdict::Broken,
+        why: Some(why.into()),
+        ..unplanned_case(&own_case("safe-state"), None)
+    }
 }
 
 /// A run that died while no case ran: without this its report would be all green and skips.

@@ -52,7 +52,8 @@ pub(crate) async fn run(mut context: Context<'_>, lease: Lease, plan: &SessionPl
                 keep(&mut context, &mut rig).await;
             }
             if let Err(trouble) = rig.power_off().await {
-                journal.note(format!("the board's power could not be switched off: {trouble}"));
+                let why = format!("the board's power could not be switched off: {trouble}");
+                journal.record(What::LeftUnsafe { why });
             }
             watcher.end().await;
         }

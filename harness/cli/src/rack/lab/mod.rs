@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hil_console::ConsoleShell;
 use hil_core::board::Board;
-use hil_core::event::{Clock, Journal};
+use hil_core::event::{Clock, Journal, What};
 use hil_core::image::Image;
 use hil_core::parts::Shell;
 use hil_core::rig::Parts;
@@ -189,7 +189,7 @@ impl Rack for LabRack {
         if let Some(held) = self.held.lock().await.remove(&board.name) {
             held.capture.detach(Duration::ZERO).await;
             if let Err(trouble) = release(&self.link, &held.instance.name).await {
-                journal.note(trouble.to_string());
+                journal.record(What::LeftUnsafe { why: trouble.to_string() });
             }
         }
     }

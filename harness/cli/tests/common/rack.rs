@@ -1,0 +1,144 @@
+//! A virtual rack for one test, with hil's lab file for it. hil sees ttys, sockets and files.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The rack program; dropping it ends the rack.
+pub(crate) struct Rack {
+    child: Child,
+    pub(crate) home: TempDir,
+}
+
+/// Beside hil in the target folder: `ci/test` builds the whole workspace before the tests.
+fn program() -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_hil")).with_file_name("hil-virtual-lab");
+    assert!(path.exists(), "no virtual lab; run: cargo build -p hil-virtual-lab");
+    path
+}
+
+/// A relay with two channels, and boards `one` and `two` that are shells, each with a card.
+pub(crate) fn shells() -> String {
+    let board = |name: &str, channel: u8| {
+        format!(
+            "[mux.mux-{name}]\nsize_mib = 64\n[board.{name}]\nmux = \"mux-{name}\"\n\
+             [board.{name}.power]\nrelay = \"relay-a\"\nchannel = {channel}\nhold_up_ms = 60\n\
+             [board.{name}.console]\nbaud = 115200\n\
+             [board.{name}.sh]\nboot_ms = 200\nautoboot_ms = 100\nlogin = true\n"
+        )
+    };
+    let relay = "seed = 1\n[relay.relay-a]\nlatency_ms = 8\n[relay.relay-a.lcus]\nchannels = 2\n";
+    relay.to_string() + &board("one", 1) + &board("two", 2)
+}
+
+impl Rack {
+    pub(crate) fn start(rack: &str) -> Rack {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("rack.toml");
+        fs::write(&file, rack).unwrap();
+        let mut child = Command::new(program())
+            .arg("run")
+            .args([&file, Path::new("--dir"), &home.path().join("rack")])
+            .arg("--die-with-parent")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.starts_with("ready "), "{line}");
+        Rack { child, home }
+    }
+
+    /// Two shell boards as `bbb-1` and `bbb-2`, and a lab file and an image for them.
+    pub(crate) fn shells() -> Rack {
+        let rack = Rack::start(&shells());
+        let image = rack.home.path().join("image");
+        fs::create_dir(&image).unwrap();
+        let text =
+            fs::read_to_string(crate::common::root().join("fixtures/virtual-lab/sh-image.toml"));
+        fs::write(image.join("image.toml"), text.unwrap()).unwrap();
+        let content: Vec<u8> = (0..8u32 << 18).flat_map(u32::to_le_bytes).collect();
+        fs::write(image.join("disk.img"), content).unwrap();
+        let lab = instance("bbb-1", "one", 1) + &instance("bbb-2", "two", 2);
+        fs::write(rack.lab(), lab).unwrap();
+        rack
+    }
+
+    pub(crate) fn lab(&self) -> PathBuf {
+        self.home.path().join("lab.toml")
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join("rack").join(name)
+    }
+
+    pub(crate) fn out(&self) -> PathBuf {
+        self.home.path().join("out")
+    }
+
+    /// hil with this rack's lab file and locks.
+    pub(crate) fn hil(&self) -> Command {
+        let mut command = crate::common::hil();
+        command.env("HIL_LAB", self.lab()).env("HIL_LAB_STATE", self.home.path().join("state"));
+        command
+    }
+
+    /// `hil run` of one board into `out`.
+    pub(crate) fn run(&self, board: &str, words: &str) -> Command {
+        let mut command = self.hil();
+        command.args(["run", "--board", board, "--out"]).arg(self.out());
+        command.args(words.split(' ').filter(|word| !word.is_empty()));
+        command
+    }
+
+    pub(crate) fn ctl(&self, words: &str) -> String {
+        let mut command = Command::new(program());
+        let output = command.arg("ctl").arg(self.path("")).args(words.split(' ')).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{words}: {text}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What a part of the rack says of itself: `board`, `relay` or `mux`.
+    pub(crate) fn state(&self, kind: &str, name: &str) -> Value {
+        let parts = self.ctl("state");
+        let mut parts = parts.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        parts.find(|part| part[kind] == name).unwrap_or_else(|| panic!("no {kind} {name}"))
+    }
+
+    pub(crate) fn powered(&self, board: &str) -> bool {
+        self.state("board", board)["power"] != "off"
+    }
+
+    /// Whether the board's lock is free for the next one.
+    pub(crate) fn is_free(&self, instance: &str) -> bool {
+        let path = self.home.path().join(format!("state/locks/{instance}.lock"));
+        let Ok(file) = fs::File::open(path) else { return true };
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok()
+    }
+}
+
+impl Drop for Rack {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A BeagleBone of the lab file, played by a board of the rack.
+fn instance(name: &str, board: &str, channel: u8) -> String {
+    format!(
+        "[instance.{name}]\ntype = \"beaglebone\"\nimages = [\"image/image.toml\"]\n\
+         [instance.{name}.power.lcus]\nport = \"rack/dev/relay-a\"\nchannel = {channel}\n\
+         [instance.{name}.console.tty]\nport = \"rack/dev/{board}.console\"\n\
+         [instance.{name}.storage]\ndevice = \"rack/dev/{board}.card\"\n\
+         [instance.{name}.storage.mux.usbsdmux]\ncontrol = \"rack/dev/mux-{board}\"\n\
+         tool = \"rack/bin/usbsdmux\"\n\
+         [instance.{name}.timing]\nmin_off_s = 0.2\ndischarge_s = 0.3\n"
+    )
+}

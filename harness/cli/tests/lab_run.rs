@@ -1,0 +1,149 @@
+//! `hil run` on physical boards: a virtual rack plays them, over real ttys, sockets and files.
+//! What goes wrong in the rack is Broken, what goes wrong on the board is Fail, and whatever
+//! happens to hil, the board ends without power and free.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod common;
+#[path = "common/rack.rs"]
+mod rack;
+
+use common::{Background, Ended, events, junit, run, wait_until};
+use rack::Rack;
+use serde_json::Value;
+
+fn case_started(rack: &Rack, board: &str) -> bool {
+    events(&rack.out(), board).iter().any(|event| !event["what"]["case-started"].is_null())
+}
+
+fn kinds(rack: &Rack, board: &str) -> Vec<String> {
+    let kind = |event: &Value| match &event["what"] {
+        Value::String(kind) => kind.clone(),
+        Value::Object(map) => map.keys().next().cloned().unwrap_or_default(),
+        _ => String::new(),
+    };
+    events(&rack.out(), board).iter().map(kind).collect()
+}
+
+fn passes(ended: &Ended) {
+    assert_eq!(ended.code, Some(0), "{}", ended.said);
+}
+
+/// Broken for this reason, and nothing is blamed on the product.
+fn broken(rack: &Rack, ended: &Ended, why: &str) {
+    assert_eq!(ended.code, Some(69), "{}", ended.said);
+    let junit = junit(&rack.out());
+    assert!(junit.contains("<error") && !junit.contains("<failure"), "{junit}");
+    assert!(junit.contains(why), "no `{why}` in {junit}");
+}
+
+#[test]
+fn a_board_is_flashed_booted_and_left_without_power() {
+    let rack = Rack::shells();
+    passes(&run(&mut rack.run("beaglebone", "--suite boot")));
+    let kinds = kinds(&rack, "beaglebone");
+    let at = |kind: &str| kinds.iter().position(|k| k == kind).unwrap_or_else(|| panic!("{kind}"));
+    assert!(at("flashed") < at("power-on") && at("power-on") < at("case-started"));
+    assert!(kinds.iter().any(|kind| kind == "power-off"));
+    assert!(!rack.powered("one") && rack.is_free("bbb-1"));
+    assert_eq!(rack.state("mux", "mux-one")["side"], "dut");
+}
+
+#[test]
+fn two_boards_run_side_by_side_and_a_third_asker_is_told_who_holds_them() {
+    let rack = Rack::shells();
+    let case = "--case boot/reboot-comes-back --repeat 2";
+    let mut command = rack.run("bbb-1", case);
+    command.args(["--board", "bbb-2"]);
+    let both = Background::start(&mut command);
+    wait_until("both boards run a case", || {
+        case_started(&rack, "bbb-1") && case_started(&rack, "bbb-2")
+    });
+    let mut third = rack.hil();
+    third.args(["run", "--board", "beaglebone", "--case", "boot/console-login", "--out"]);
+    let told = run(third.arg(rack.home.path().join("third")));
+    assert_eq!(told.code, Some(69), "{}", told.said);
+    for held in ["bbb-1 is held by", "bbb-2 is held by", "--board bbb-1"] {
+        assert!(told.said.contains(held), "{held}: {}", told.said);
+    }
+    let mut patient = rack.hil();
+    patient.args(["run", "--board", "beaglebone", "--case", "boot/console-login", "--wait", "200"]);
+    let waited = run(patient.arg("--out").arg(rack.home.path().join("fourth")));
+    passes(&waited);
+    passes(&both.ends());
+}
+
+#[test]
+fn a_relay_whose_contact_sticks_is_the_racks_fault() {
+    let rack = Rack::shells();
+    rack.ctl("fault one stuck-relay on");
+    let ended = run(&mut rack.run("bbb-1", "--suite boot"));
+    broken(&rack, &ended, "not one byte came");
+}
+
+#[test]
+fn a_contact_that_sticks_closed_is_found_at_the_end() {
+    let rack = Rack::shells();
+    let run = Background::start(&mut rack.run("bbb-1", "--case boot/reboot-comes-back"));
+    wait_until("a case has started", || case_started(&rack, "bbb-1"));
+    rack.ctl("fault one stuck-relay on");
+    broken(&rack, &run.ends(), "contact sticks");
+}
+
+#[test]
+fn a_dead_uart_is_the_racks_fault() {
+    let rack = Rack::shells();
+    rack.ctl("fault one dead-uart on");
+    broken(&rack, &run(&mut rack.run("bbb-1", "--suite boot")), "not one byte came");
+}
+
+#[test]
+fn a_line_that_loses_bytes_is_the_racks_fault() {
+    let rack = Rack::shells();
+    let run = Background::start(&mut rack.run("bbb-1", "--case boot/clock-sane --repeat 100"));
+    wait_until("a case has started", || case_started(&rack, "bbb-1"));
+    rack.ctl("fault one lose-bytes on every=97");
+    broken(&rack, &run.ends(), "lost");
+}
+
+#[test]
+fn a_line_unplugged_in_mid_case_is_the_racks_fault() {
+    let rack = Rack::shells();
+    let run = Background::start(&mut rack.run("bbb-1", "--case boot/reboot-comes-back"));
+    wait_until("a case has started", || case_started(&rack, "bbb-1"));
+    rack.ctl("fault one unplug on");
+    broken(&rack, &run.ends(), "the console line of bbb-1 is gone");
+}
+
+#[test]
+fn a_mux_that_does_not_switch_is_the_racks_fault() {
+    let rack = Rack::shells();
+    rack.ctl("fault mux-one stuck on");
+    broken(&rack, &run(&mut rack.run("bbb-1", "--suite boot")), "mux");
+}
+
+/// How long a killed hil's board may stay powered: the relay's and the keeper's own time.
+fn ends_safe(rack: &Rack, when: &str) {
+    wait_until(when, || !rack.powered("one") && rack.is_free("bbb-1"));
+}
+
+#[test]
+fn killed_in_mid_case_or_mid_flash_hil_leaves_the_board_safe_and_free() {
+    // The whole of the claim, 50 of 50, is `ci/evidence/kill`; this is the same, fewer times.
+    let rack = Rack::shells();
+    for round in 0..2 {
+        let mut in_case =
+            Background::start(&mut rack.run("bbb-1", "--case boot/reboot-comes-back"));
+        wait_until("a case has started", || case_started(&rack, "bbb-1"));
+        in_case.child.kill().unwrap();
+        ends_safe(&rack, &format!("safe after kill {round} in mid-case"));
+        std::fs::remove_dir_all(rack.out()).unwrap();
+
+        let mut flashing = Background::start(&mut rack.run("bbb-1", "--suite boot"));
+        flashing.says("flashing");
+        flashing.child.kill().unwrap();
+        ends_safe(&rack, &format!("safe after kill {round} in mid-flash"));
+        std::fs::remove_dir_all(rack.out()).unwrap();
+    }
+    // Whoever comes next is told, and nothing of it hinders him.
+    passes(&run(&mut rack.run("bbb-1", "--case boot/console-login")));
+}

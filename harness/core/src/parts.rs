@@ -32,6 +32,42 @@ pub struct CutReport {
     pub kept: u64,
     pub dropped: u64,
     pub torn: u64,
+    /// When, where a contact did it and not a kill.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timing: Option<CutTiming>,
+}
+
+/// When a contact took the power away. Microseconds since the start of the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CutTiming {
+    /// The off command was begun.
+    pub asked_us: u64,
+    /// The board is taken to have died: known where the board was calibrated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub died_us: Option<u64>,
+    /// By how much `died_us` may be off: jitter and the calibration's own error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within_us: Option<u64>,
+}
+
+/// How long a board lives after the off command was begun, as measured on this very board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffDelay {
+    pub delay: Duration,
+    /// Jitter and the measurement's own error.
+    pub within: Duration,
+}
+
+impl OffDelay {
+    /// What is known of a cut that was asked for at `asked`, since the start of the run.
+    pub fn timing(known: Option<OffDelay>, asked: Duration) -> CutTiming {
+        let us = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        CutTiming {
+            asked_us: us(asked),
+            died_us: known.map(|known| us(asked + known.delay)),
+            within_us: known.map(|known| us(known.within)),
+        }
+    }
 }
 
 /// The power of a board.
@@ -45,6 +81,11 @@ pub trait Power: Send {
     /// Takes the power away and loses what was volatile, by `policy`; `seed` decides where it
     /// leaves a choice. A physical board takes the policy of physics and says so in `label`.
     async fn cut(&mut self, policy: CutPolicy, seed: u64) -> Outcome<CutReport>;
+    /// How long after its begin a cut takes effect, where that was measured; `None` where it is at
+    /// once, or unknown.
+    fn off_delay(&self) -> Option<OffDelay> {
+        None
+    }
     /// Holds `Some` once the rack has lost the board: an emulator that died, a relay that went.
     fn loss(&self) -> watch::Receiver<Option<Trouble>>;
 }

@@ -4,6 +4,7 @@
 //! Drivers block, each within its own deadline, and each instance's drivers run on a thread of
 //! their own: a driver that hangs holds up nobody else.
 
+pub mod calibrate;
 pub mod error;
 pub mod keeper;
 pub mod labfile;

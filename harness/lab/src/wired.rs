@@ -18,6 +18,7 @@ pub struct Wired {
     switch: Box<dyn Switch>,
     timing: Timing,
     off_since: Option<Instant>,
+    asked: Option<Instant>,
 }
 
 impl Wired {
@@ -27,7 +28,7 @@ impl Wired {
 
     /// Over any switch, a test's for instance.
     pub fn over(switch: Box<dyn Switch>, timing: Timing) -> Wired {
-        Wired { switch, timing, off_since: None }
+        Wired { switch, timing, off_since: None, asked: None }
     }
 
     pub fn label(&self) -> String {
@@ -46,6 +47,28 @@ impl Wired {
         self.contact(false)?;
         self.off_since.get_or_insert_with(Instant::now);
         Ok(())
+    }
+
+    /// When the last command to the switch was begun.
+    pub fn asked(&self) -> Option<Instant> {
+        self.asked
+    }
+
+    /// How long a command is on its own wire.
+    pub fn sending(&self) -> Duration {
+        self.switch.sending()
+    }
+
+    /// Takes the power away for `width`, counted between the beginnings of the two commands, or
+    /// for as long as one command takes; proves nothing, and heeds no shortest time off. When each
+    /// command was begun.
+    pub fn dip(&mut self, width: Duration) -> Result<(Instant, Instant), DriverError> {
+        let off = Instant::now();
+        self.switch.set(self.timing.inverted)?;
+        sleep((off + width).saturating_duration_since(Instant::now()));
+        let on = Instant::now();
+        self.switch.set(!self.timing.inverted)?;
+        Ok((off, on))
     }
 
     /// How long the power must stay off still, by this lab's wiring. A contact that was open when
@@ -93,6 +116,7 @@ impl Wired {
     /// The contact, and proof of it where the device can be asked.
     fn contact(&mut self, power: bool) -> Result<(), DriverError> {
         let closed = power != self.timing.inverted;
+        self.asked = Some(Instant::now());
         self.switch.set(closed)?;
         match self.follows(closed)? {
             Some(found) if found != closed => {

@@ -125,7 +125,7 @@ impl Served {
         };
         let report = self.disk.power_cut(policy, seed).map_err(broken)?;
         let hil_disk::CutReport { pending, kept, dropped, torn, .. } = report;
-        Ok(CutReport { pending, kept, dropped, torn })
+        Ok(CutReport { pending, kept, dropped, torn, timing: None })
     }
 }
 

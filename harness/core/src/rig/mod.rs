@@ -184,6 +184,16 @@ impl Rig {
         Ok(report)
     }
 
+    /// Cuts the power so that it is gone `at` (since the start of the run: a console match's time,
+    /// plus a delay). The command goes out earlier by what was measured of this board's contact
+    /// and hold-up, and at once where that is past; the report's timing tells what came of it.
+    pub async fn power_cut_at(&mut self, policy: CutPolicy, at: Duration) -> Outcome<CutReport> {
+        let lead = self.parts.power.off_delay().map_or(Duration::ZERO, |known| known.delay);
+        let now = self.journal.clock().now();
+        tokio::time::sleep(at.saturating_sub(lead).saturating_sub(now)).await;
+        self.power_cut(policy).await
+    }
+
     /// Asks the OS to reboot and waits until it is ready again, in a new boot: the kernel's boot
     /// id tells one boot from another, where a mark or a login alone may be the old one's.
     pub async fn reboot(&mut self) -> Outcome {

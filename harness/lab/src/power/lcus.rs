@@ -130,6 +130,11 @@ impl Switch for Lcus {
     fn get(&mut self) -> Result<Option<bool>, DriverError> {
         failure::get(&self.label(), self.state())
     }
+
+    /// Four bytes of ten bits.
+    fn sending(&self) -> Duration {
+        Duration::from_secs(40) / BAUD
+    }
 }
 
 #[cfg(test)]

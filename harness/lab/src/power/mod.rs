@@ -34,6 +34,10 @@ pub trait Switch: Send {
     fn set(&mut self, on: bool) -> Result<(), DriverError>;
     /// What the device itself says of its contact; `None` where it cannot be asked.
     fn get(&mut self) -> Result<Option<bool>, DriverError>;
+    /// How long a command is on its own wire, begin to end; zero where that is below a millisecond.
+    fn sending(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// Which switch powers a board: `[instance.NAME.power.KIND]`.

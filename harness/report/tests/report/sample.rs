@@ -144,7 +144,7 @@ pub(crate) fn whole(board: &str) -> Run {
         unit: "s".into(),
     };
     let oops = What::Alarm { alarm: Alarm::Oops, line: "Oops: 0002 [#1]".into(), offset: 512 };
-    let cut = CutReport { pending: 9, kept: 4, dropped: 3, torn: 2 };
+    let cut = CutReport { pending: 9, kept: 4, dropped: 3, torn: 2, timing: None };
     Run::of(plan(board, &[("demo-os mini", mini), ("demo-os full", full)], skips))
         .note("KVM is there but broken: falling back to TCG")
         .session("demo-os mini")

@@ -89,7 +89,10 @@ impl Line {
                 return format!("there is no {chip}; {}", present());
             }
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                return format!("no permission for {chip}: join its group (`ls -l {chip}`)");
+                return format!(
+                    "no permission for {chip}: join its group (`ls -l {chip}`), or install \
+                    hil's udev rules (harness/lab/udev)"
+                );
             }
             _ => {}
         }

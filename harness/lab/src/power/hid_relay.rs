@@ -103,7 +103,8 @@ fn open(path: &Path) -> Result<File, String> {
     opened.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => format!("there is no {}", path.display()),
         io::ErrorKind::PermissionDenied => format!(
-            "no permission for {}: a udev rule must give 16c0:05df to a group of yours",
+            "no permission for {}: install hil's udev rules (harness/lab/udev) and join the group \
+             plugdev",
             path.display()
         ),
         _ => format!("{}: {error}", path.display()),

@@ -169,3 +169,28 @@ fn group_of(path: &Path) -> Option<String> {
         (fields.nth(1) == Some(gid.as_str())).then(|| name.to_string())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_keeps_a_port_shut_is_told_with_its_remedy() {
+        let denied = serialport::ErrorKind::Io(ErrorKind::PermissionDenied);
+        // A file of root's group on every host.
+        let why = unopened(Path::new("/proc/1/stat"), denied, "Permission denied");
+        assert!(why.contains("`sudo usermod -aG root $USER`, then log in again"), "{why}");
+        let why = unopened(Path::new("/dev/absent"), denied, "Permission denied");
+        assert!(why.contains("usermod -aG dialout"), "{why}");
+        let missing = serialport::ErrorKind::Io(ErrorKind::NotFound);
+        let why = unopened(Path::new("/dev/absent"), missing, "No such file");
+        assert!(why.starts_with("there is no /dev/absent; "), "{why}");
+    }
+
+    #[test]
+    fn whoever_holds_a_port_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let who = holder(file.path()).unwrap();
+        assert!(who.ends_with(&format!("(process {})", std::process::id())), "{who}");
+    }
+}

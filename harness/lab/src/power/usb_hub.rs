@@ -141,8 +141,8 @@ fn meaning(file: &Path, error: &std::io::Error) -> String {
             format!("there is no {shown}: this needs Linux 6.0 or later")
         }
         ErrorKind::PermissionDenied => format!(
-            "no permission for {shown}: only root may write it, until a udev rule gives the \
-             file to a group of yours"
+            "no permission for {shown}: install hil's udev rules (harness/lab/udev) and join the \
+             group plugdev"
         ),
         _ => format!("{shown}: {error} (was the hub unplugged?)"),
     }

@@ -106,7 +106,8 @@ fn faults_are_told() {
     for listener in ["http", "tcp"] {
         let at = |address: String| {
             switch(&format!(
-                "pdudaemon = {{ address = '{address}', pdu = 'p', port = 1, listener = '{listener}' }}"
+                "pdudaemon = {{ address = '{address}', pdu = 'p', port = 1, \
+                 listener = '{listener}' }}"
             ))
         };
         assert!(fails(at(nobody()), on).contains("connection refused"), "{listener}");

@@ -7,6 +7,7 @@ it prints the first eight coils of the unit named there. Ends with its stdin.
 import asyncio
 import sys
 
+from pymodbus import pymodbus_apply_logging_config
 from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
@@ -45,4 +46,5 @@ async def main():
         print("coils", "".join("1" if coil else "0" for coil in coils), flush=True)
 
 
+pymodbus_apply_logging_config("CRITICAL")
 asyncio.run(main())

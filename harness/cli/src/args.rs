@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::lab::args::LabArgs;
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0    every case that ran passed
@@ -41,6 +43,8 @@ pub(crate) enum Command {
     Suites,
     /// Rebuild the reports of a run from its events
     Report(ReportArgs),
+    /// Physical boards by hand: who holds what, power, console, flash, hold, check
+    Lab(Box<LabArgs>),
     /// Check this host: tools, QEMU, accelerator, space; each problem with its fix
     Doctor(DoctorArgs),
     /// Print the JSON Schema of a kind of file, for editors
@@ -151,6 +155,10 @@ pub(crate) struct DoctorArgs {
     /// The folder that runs would write to
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     pub(crate) out: PathBuf,
+    /// Lab file whose serial ports are looked at, too (default: $HIL_LAB, ~/.config/hil/lab.toml,
+    /// /etc/hil/lab.toml)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) lab: Option<PathBuf>,
 }
 
 #[derive(ClapArgs, Clone, Debug)]

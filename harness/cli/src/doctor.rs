@@ -5,13 +5,18 @@ use std::path::Path;
 
 use hil_core::arch::Arch;
 use hil_core::verdict::exit;
+use hil_lab::power::PowerSpec;
+use hil_lab::serial::ConsoleSpec;
+use hil_lab::serial::tty::Tty;
 use hil_qemu::facts::{QemuFacts, qemu_facts};
 use hil_qemu::probe::Prober;
 use hil_qemu::{QemuError, RunDir};
 use hil_run::prepare::tools;
 
 use crate::args::DoctorArgs;
+use crate::catalogue;
 use crate::failure::Failure;
+use crate::lab;
 use crate::paths;
 use crate::rack;
 use crate::show::put;
@@ -45,6 +50,7 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<u8, Failure> {
     findings.extend(emulators()?);
     findings.extend(TOOLS.iter().map(|(tool, package, what)| tool_there(tool, package, what)));
     findings.push(ports());
+    findings.extend(lab_ports(args));
     findings.push(room(&args.out, "where runs write, and their layers"));
     findings.push(room(&paths::cache()?, "the cache of images"));
     let mut problems = 0;
@@ -93,6 +99,45 @@ fn emulators() -> Result<Vec<Finding>, Failure> {
         }
     }
     Ok(findings)
+}
+
+/// The serial ports of the lab's boards, where there is a lab: of consoles and of relays.
+fn lab_ports(args: &DoctorArgs) -> Vec<Finding> {
+    let loaded = catalogue::load(None).and_then(|known| lab::load(args.lab.as_deref(), &known));
+    let lab = match loaded {
+        Ok(Some(lab)) => lab,
+        Ok(None) => return Vec::new(),
+        Err(failure) => {
+            let fix = "mend it; `hil schema lab` and harness/lab/README.md show what it may hold";
+            return vec![Problem(failure.message, fix.into())];
+        }
+    };
+    let mut findings: Vec<Finding> = Vec::new();
+    for instance in lab.instance.values() {
+        let said = |what: &str, console: &ConsoleSpec| {
+            let of = console.doctor_findings().into_iter();
+            let name = &instance.name;
+            of.map(|found| Problem(format!("{name}, {what}: {}", found.what), found.fix)).collect()
+        };
+        let mut of_board: Vec<Finding> = said("console", &instance.console);
+        let relay = match &instance.power {
+            PowerSpec::Lcus(relay) => Some(&relay.port),
+            PowerSpec::ModbusRtu(relay) => Some(&relay.port),
+            _ => None,
+        };
+        let relay = relay.map(|port| ConsoleSpec::Tty(Tty::new(port)));
+        of_board.extend(relay.into_iter().flat_map(|port| said("relay", &port)));
+        if of_board.is_empty() {
+            let (name, console) = (&instance.name, &instance.console);
+            let local = match console {
+                ConsoleSpec::Tty(tty) => format!("{} can be opened", tty.port.display()),
+                _ => "its console is on the network and was not tried".into(),
+            };
+            of_board.push(Good(format!("{name}: {local}")));
+        }
+        findings.extend(of_board);
+    }
+    findings
 }
 
 /// What installs an emulator on Debian and Ubuntu.

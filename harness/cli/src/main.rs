@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         Command::Boards(boards) => show::boards(&boards),
         Command::Suites => show::suites(),
         Command::Report(report) => show::report(&report),
+        Command::Lab(lab) => lab::command::lab(&lab),
         Command::Doctor(doctor) => doctor::doctor(&doctor),
         Command::Schema(schema) => schema::print(&schema),
         Command::Completions { shell } => show::completions(shell),

@@ -37,6 +37,8 @@ pub enum Ask {
     Hold { name: String, instance: Box<Instance>, holder: Holder },
     /// Make it safe and let go of it.
     Release { name: String },
+    /// Let go of it as it is: somebody switched it by hand.
+    Leave { name: String },
 }
 
 /// What the keeper answers.
@@ -86,6 +88,11 @@ pub fn serve(
             Ask::Hold { name, instance, holder } => {
                 let answer = hold(places, &mut kept, name, *instance, &holder);
                 say(&replies, id, answer);
+            }
+            Ask::Leave { name } => {
+                // The lock goes with it, before the answer.
+                drop(kept.remove(&name));
+                say(&replies, id, Answer::Released);
             }
             Ask::Release { name } => match kept.remove(&name) {
                 None => say(&replies, id, Answer::Released),
@@ -200,6 +207,10 @@ mod tests {
         assert_eq!(talk(3, ask("c")), Answer::Held { left_by: None });
         assert_eq!(talk(4, Ask::Release { name: "c".into() }), Answer::Released);
         assert_eq!(Lock::holder(&locks, "c"), None);
+        assert_eq!(talk(5, ask("d")), Answer::Held { left_by: None });
+        // Nothing is switched: the log below has two lines.
+        assert_eq!(talk(6, Ask::Leave { name: "d".into() }), Answer::Released);
+        assert_eq!(Lock::holder(&locks, "d"), None);
         drop(to_keeper);
         assert!(serving.join().unwrap());
         assert_eq!(*seen.lock().unwrap(), Some(true), "processes are ended while it is held");

@@ -1,6 +1,22 @@
-//! The lab file of this run: where it is found, and which of its boards a name means.
+//! The lab file of this run: where it is found, and which of its boards a name means. The commands
+//! of `hil lab` are beside it, a file each, behind `command`.
 
+pub(crate) mod args;
+mod calibrate;
+mod check;
+pub(crate) mod command;
+mod console;
+mod flash;
+mod hold;
+mod medium;
+mod power;
 pub(crate) mod quarantine;
+mod settle;
+mod status;
+mod taken;
+mod terminal;
+mod trial;
+mod watch;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -40,7 +56,6 @@ pub(crate) fn load(asked: Option<&Path>, catalogue: &Catalogue) -> Result<Option
 }
 
 /// The same, where a command is of no use without one.
-#[expect(dead_code, reason = "hil lab comes next")]
 pub(crate) fn must_load(asked: Option<&Path>, catalogue: &Catalogue) -> Result<Lab, Failure> {
     load(asked, catalogue)?.ok_or_else(|| {
         let places: Vec<String> = usual_places().iter().map(|p| p.display().to_string()).collect();
@@ -160,7 +175,6 @@ pub(crate) fn command_line() -> String {
 }
 
 /// Who holds an instance now.
-#[expect(dead_code, reason = "hil lab comes next")]
 pub(crate) fn holder(places: &Places, instance: &str) -> Option<Holder> {
     Lock::holder(&places.locks, instance)
 }

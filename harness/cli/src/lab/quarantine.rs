@@ -31,7 +31,6 @@ pub(crate) fn read(places: &Places, instance: &str) -> Option<Quarantine> {
 }
 
 /// Puts the instance into quarantine, or lifts it.
-#[expect(dead_code, reason = "hil lab comes next")]
 pub(crate) fn set(
     places: &Places,
     instance: &str,

@@ -77,7 +77,7 @@ fn is_empty_slot(why: &io::Error) -> bool {
 }
 
 /// Waits until what is at `path` is as `wanted`; what is there when it is, or when time is up.
-pub(crate) fn wait(
+pub fn wait(
     path: &Path,
     wanted: impl Fn(Presence) -> bool,
     deadline: Deadline,

@@ -20,7 +20,7 @@ use hil_run::rack::Lease;
 const LONGEST: u64 = 3600;
 
 /// Writes the image, unless the instance counts as flashed; what the medium is, for the report.
-pub(super) async fn flash(instance: &Instance, lease: &Lease, run: &str) -> Outcome<String> {
+pub(crate) async fn flash(instance: &Instance, lease: &Lease, run: &str) -> Outcome<String> {
     if instance.storage.is_none() {
         return Ok("physical, flashed already".into());
     }

@@ -1,7 +1,7 @@
 //! The lab's rack: takes a free instance, writes the image to it, and plugs its power, line and SSH
 //! together into a rig's parts. The keeper holds the board meanwhile.
 
-mod flash;
+pub(crate) mod flash;
 mod held;
 mod power;
 mod ssh;
@@ -19,6 +19,7 @@ use hil_core::image::Image;
 use hil_core::parts::Shell;
 use hil_core::rig::Parts;
 use hil_core::trouble::{Outcome, Trouble};
+use hil_lab::calibrate::Calibration;
 use hil_lab::keeper::{Answer, Ask};
 use hil_lab::lock::Holder;
 use hil_lab::{DriverError, Instance, KeeperLink, Places};
@@ -29,7 +30,7 @@ use tokio::time::Instant;
 use super::ssh::Account;
 use crate::lab::quarantine;
 pub(crate) use held::Held;
-use power::LabPower;
+pub(crate) use power::LabPower;
 use ssh::FoundSsh;
 
 /// A lock taken elsewhere sends no word when it is free: it is asked for this often.
@@ -170,6 +171,10 @@ impl Rack for LabRack {
         let image = &lease.image.image;
         held.capture.set_marks(&lease.board.stages.overridden_by(&image.stages))?;
         let mut power = LabPower::new(held.clone(), self.wishes.stagger, lease.journal.clone());
+        match Calibration::read(&self.places, &held.instance.name, &held.label) {
+            Ok(found) => power.set_calibration(found),
+            Err(error) => lease.journal.note(format!("failed to {error}")),
+        }
         power.begin_without().await?;
         let medium = flash::flash(&held.instance, lease, &self.run).await?;
         let parts = Parts {

@@ -19,6 +19,7 @@ pub struct Wired {
     timing: Timing,
     off_since: Option<Instant>,
     asked: Option<Instant>,
+    took: Duration,
 }
 
 impl Wired {
@@ -28,7 +29,7 @@ impl Wired {
 
     /// Over any switch, a test's for instance.
     pub fn over(switch: Box<dyn Switch>, timing: Timing) -> Wired {
-        Wired { switch, timing, off_since: None, asked: None }
+        Wired { switch, timing, off_since: None, asked: None, took: Duration::ZERO }
     }
 
     pub fn label(&self) -> String {
@@ -52,6 +53,11 @@ impl Wired {
     /// When the last command to the switch was begun.
     pub fn asked(&self) -> Option<Instant> {
         self.asked
+    }
+
+    /// How long the driver took with it, until it had sent everything or had its answer.
+    pub fn took(&self) -> Duration {
+        self.took
     }
 
     /// How long a command is on its own wire.
@@ -116,8 +122,10 @@ impl Wired {
     /// The contact, and proof of it where the device can be asked.
     fn contact(&mut self, power: bool) -> Result<(), DriverError> {
         let closed = power != self.timing.inverted;
-        self.asked = Some(Instant::now());
+        let asked = Instant::now();
+        self.asked = Some(asked);
         self.switch.set(closed)?;
+        self.took = asked.elapsed();
         match self.follows(closed)? {
             Some(found) if found != closed => {
                 let words = |closed| if closed { "closed" } else { "open" };
@@ -192,6 +200,17 @@ mod tests {
         contact.lock().unwrap().stuck = true;
         let error = power.on().unwrap_err().to_string();
         assert!(error.contains("told to be closed, it says its contact is open"), "{error}");
+    }
+
+    #[test]
+    fn a_dip_ends_with_power_and_is_as_long_as_it_says() {
+        for inverted in [false, true] {
+            let (mut power, contact) = wired(inverted);
+            power.on().unwrap();
+            let (off, on) = power.dip(Duration::from_millis(5)).unwrap();
+            assert!(on - off >= Duration::from_millis(5));
+            assert_eq!(contact.lock().unwrap().closed, !inverted);
+        }
     }
 
     #[test]

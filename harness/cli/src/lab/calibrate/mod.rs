@@ -13,7 +13,6 @@ use hil_core::event::{Clock, Journal};
 use hil_core::image::Image;
 use hil_core::mask::Masker;
 use hil_core::parts::Console;
-use hil_core::trouble::{Outcome, Trouble};
 use hil_core::verdict::exit;
 use hil_lab::calibrate::dips::{Dips, Split};
 use hil_lab::calibrate::{Calibration, Figure, Talk};
@@ -24,7 +23,6 @@ use tokio::sync::watch;
 
 use super::args::CalibrateArgs;
 use super::command::{Bench, failed};
-use super::power::CALL;
 use super::taken::Taken;
 use super::{now, quarantine};
 use crate::failure::Failure;
@@ -37,6 +35,9 @@ use samples::Samples;
 /// Of cuts at a mark, one in so many may miss before the calibration counts as wrong: its jitter is
 /// that of few cycles.
 const MAY_MISS: u32 = 5;
+
+/// A measurement during which this program was late by more milliseconds is made again.
+const LATE: f64 = 5.0;
 
 pub(super) async fn calibrate(bench: &Bench, args: &CalibrateArgs) -> Result<u8, Failure> {
     let instance = bench.instance(&args.instance)?;
@@ -112,6 +113,7 @@ impl Work {
             ticker: args.ticker.clone().unwrap_or_else(|| TICKER.into()),
             patience: Duration::from_secs(board.boot_deadline_s).mul_f64(board.slowness),
             resolutions: Vec::new(),
+            took: Vec::new(),
         };
         Ok((Work { name: instance.name.clone(), label, rounds, samples }, dir))
     }
@@ -142,31 +144,47 @@ impl Work {
     async fn off_delay(&mut self, cycles: u32) -> Result<Figure, Failure> {
         self.rounds.power.begin_without().await.map_err(Failure::host)?;
         let mut delays = Vec::new();
-        for cycle in 1..=cycles {
+        let mut again = cycles;
+        while delays.len() < cycles as usize {
             let cut = self.rounds.cut().await.map_err(Failure::host)?;
             let delay = ms(cut.last_byte.saturating_sub(cut.asked));
             let times = [("asked", cut.asked), ("last_byte", cut.last_byte)];
-            self.samples.note("cut", &times, &[("delay", Some(delay))])?;
-            put(&format!("{}: cut {cycle} of {cycles}: silent after {delay:.1} ms\n", self.name));
+            let spans = [("delay", Some(delay)), ("late", Some(cut.late))];
+            self.samples.note("cut", &times, &spans)?;
+            let (name, nth) = (&self.name, delays.len() + 1);
+            put(&format!("{name}: cut {nth} of {cycles}: silent after {delay:.1} ms\n"));
+            if self.too_late(cut.late, &mut again) {
+                continue;
+            }
             delays.push(delay);
         }
         Figure::of(&delays, self.rounds.resolution())
             .ok_or_else(|| Failure::usage("give at least one cycle"))
     }
 
+    /// Whether to measure again, because this host was too busy. Told; and not for ever.
+    fn too_late(&self, late: f64, again: &mut u32) -> bool {
+        if late <= LATE || *again == 0 {
+            return false;
+        }
+        *again -= 1;
+        put(&format!("{}: this host was busy for {late:.0} ms: not counted\n", self.name));
+        true
+    }
+
     /// The interruptions, and what they tell.
     async fn split(&mut self, off: Figure, cycles: u32) -> Result<Option<Split>, Failure> {
-        let sending = self.sending().await.map_err(Failure::host)?;
-        let mut dips = Dips::new(off, sending, self.rounds.resolution());
-        let mut lives = false;
+        let (sending, unsure) = self.rounds.sending().await.map_err(Failure::host)?;
+        let mut dips = Dips::new(off, sending, self.rounds.resolution() + unsure);
+        let (mut lives, mut again) = (false, cycles);
         for _ in 0..4 * cycles + 10 {
             if dips.is_done() {
                 break;
             }
             self.rounds.talks_on(lives).await.map_err(Failure::host)?;
             let dip = self.rounds.dip(dips.width(), off.ms).await;
-            let (asked, dip) = dip.map_err(Failure::host)?;
-            let spans = [("width", Some(dip.width)), ("died", dip.died)];
+            let (asked, dip, late) = dip.map_err(Failure::host)?;
+            let spans = [("width", Some(dip.width)), ("died", dip.died), ("late", Some(late))];
             self.samples.note("dip", &[("asked", asked)], &spans)?;
             let what = match dip.died {
                 Some(died) => format!("it died after {died:.1} ms"),
@@ -174,15 +192,12 @@ impl Work {
             };
             put(&format!("{}: off for {:.1} ms: {what}\n", self.name, dip.width));
             lives = dip.died.is_none();
-            dips.take(dip);
+            if !self.too_late(late, &mut again) {
+                dips.take(dip);
+            }
         }
         self.rounds.power_off().await.map_err(Failure::host)?;
         Ok(dips.split())
-    }
-
-    async fn sending(&self) -> Outcome<f64> {
-        let sending = self.rounds.held.switch.call(CALL, |power| Ok(power.sending())).await;
-        Ok(ms(sending.map_err(Trouble::from)?))
     }
 
     /// Cuts at a mark on the console, by the figures just found: at once, and at a time after it.
@@ -205,9 +220,10 @@ impl Work {
                 ("died", died),
                 ("last_byte", cut.last_byte),
             ];
-            self.samples.note("aimed", &times, &[("within", Some(ms(within)))])?;
+            let spans = [("within", Some(ms(within))), ("late", Some(cut.late))];
+            self.samples.note("aimed", &times, &spans)?;
             let hit = died.abs_diff(cut.last_byte) <= within;
-            missed += u32::from(!hit);
+            missed += u32::from(!hit && cut.late <= LATE);
             let from_mark = |at: Duration| ms(at.saturating_sub(mark));
             put(&format!(
                 "{}: cut {nth} of {count} at a mark: off asked for {:.1} ms after it, to be silent \

@@ -48,6 +48,8 @@ pub(super) struct Rounds {
     pub(super) patience: Duration,
     /// How far single times may be off; one for each time the power went. Milliseconds.
     pub(super) resolutions: Vec<f64>,
+    /// How long the driver took with each off command. Milliseconds.
+    pub(super) took: Vec<f64>,
 }
 
 /// One cut, since the clock's start.
@@ -55,6 +57,8 @@ pub(super) struct Cut {
     pub(super) timing: CutTiming,
     pub(super) asked: Duration,
     pub(super) last_byte: Duration,
+    /// By how much this program was late meanwhile: its stamps are worth no more. Milliseconds.
+    pub(super) late: f64,
 }
 
 impl Rounds {
@@ -137,7 +141,8 @@ impl Rounds {
     }
 
     async fn now_cut(&mut self) -> Outcome<Cut> {
-        let report = self.power.cut(CutPolicy::DropAll, 0).await?;
+        let (report, late) = beside(self.power.cut(CutPolicy::DropAll, 0)).await;
+        let report = report?;
         let timing = report.timing.ok_or_else(|| Trouble::rack("a cut without a time"))?;
         let asked = Duration::from_micros(timing.asked_us);
         let before = self.heard.since(asked.saturating_sub(BUSY));
@@ -151,7 +156,9 @@ impl Rounds {
                 self.held.instance.name
             ))
         })?;
-        Ok(Cut { timing, asked, last_byte })
+        let took = self.held.switch.call(CALL, |power| Ok(power.took())).await?;
+        self.took.push(ms(took));
+        Ok(Cut { timing, asked, last_byte, late })
     }
 
     /// A cut at a mark that the board prints, `after` it; the mark's time as well.
@@ -168,17 +175,31 @@ impl Rounds {
     }
 
     /// One interruption of a board that talks, or is brought to talk; whether it lived is in it.
-    /// Also when off was asked for.
-    pub(super) async fn dip(&mut self, width: f64, off_ms: f64) -> Outcome<(Duration, Dip)> {
+    /// Also when off was asked for, and by how many milliseconds this program was late meanwhile.
+    pub(super) async fn dip(&mut self, width: f64, off_ms: f64) -> Outcome<(Duration, Dip, f64)> {
         let words = self.words();
         let width = Duration::from_secs_f64(width.max(0.0) / 1000.0);
-        let (off, on) = self.held.switch.call(CALL, move |power| power.dip(width)).await?;
+        let watch = Duration::from_secs_f64(off_ms / 1000.0) + 3 * QUIET;
+        let dipped = async {
+            let done = self.held.switch.call(CALL, move |power| power.dip(width)).await;
+            sleep(watch).await;
+            done
+        };
+        let (dipped, late) = beside(dipped).await;
+        let (off, on) = dipped?;
         let (asked, back) = (self.since_start(off), self.since_start(on));
-        sleep(Duration::from_secs_f64(off_ms / 1000.0) + 3 * QUIET).await;
         let chunks = self.heard.since(asked);
         let died = heard::death(&chunks, asked, self.clock.now(), &words);
         let died = died.map(|at| ms(at.saturating_sub(asked)));
-        Ok((asked, Dip { width: ms(back.saturating_sub(asked)), died }))
+        Ok((asked, Dip { width: ms(back.saturating_sub(asked)), died }, late))
+    }
+
+    /// From the begin of a command to its end on the wire, and how far that may be off: a driver
+    /// opens its port first, and may or may not have waited for the last bit. Milliseconds.
+    pub(super) async fn sending(&self) -> Outcome<(f64, f64)> {
+        let wire = self.held.switch.call(CALL, |power| Ok(power.sending())).await?;
+        let half = median(&self.took).unwrap_or_default() / 2.0;
+        Ok((ms(wire) + half, half))
     }
 
     /// The board talks: it lived through the last interruption, or is started anew.
@@ -207,5 +228,20 @@ impl Rounds {
 
     fn since_start(&self, at: Instant) -> Duration {
         self.clock.now().saturating_sub(at.elapsed())
+    }
+}
+
+/// `work`, and by how many milliseconds this program's only thread was late while it ran.
+async fn beside<T>(work: impl Future<Output = T>) -> (T, f64) {
+    const STEP: Duration = Duration::from_millis(1);
+    let mut late = Duration::ZERO;
+    tokio::pin!(work);
+    loop {
+        let begun = Instant::now();
+        tokio::select! {
+            done = &mut work => return (done, ms(late)),
+            // The timer itself may round up by another millisecond.
+            () = sleep(STEP) => late = late.max(begun.elapsed().saturating_sub(2 * STEP)),
+        }
     }
 }

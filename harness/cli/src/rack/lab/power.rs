@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hil_core::event::Journal;
-use hil_core::parts::{Console, CutPolicy, CutReport, Power};
+use hil_core::parts::{Console, CutPolicy, CutReport, OffDelay, Power};
 use hil_core::rig::lost;
 use hil_core::trouble::{Outcome, Trouble};
+use hil_lab::calibrate::Calibration;
 use hil_lab::power::PATIENCE;
 use hil_lab::stagger;
 use regex::bytes::Regex;
@@ -28,8 +29,9 @@ const GONE: Duration = Duration::from_secs(1);
 /// How long a board that should be dark is listened to.
 const LISTEN: Duration = Duration::from_millis(300);
 
-pub(super) struct LabPower {
+pub(crate) struct LabPower {
     held: Arc<Held>,
+    calibration: Option<Calibration>,
     stagger: Duration,
     journal: Journal,
     watcher: Option<JoinHandle<()>>,
@@ -37,13 +39,18 @@ pub(super) struct LabPower {
 }
 
 impl LabPower {
-    pub(super) fn new(held: Arc<Held>, stagger: Duration, journal: Journal) -> LabPower {
+    pub(crate) fn new(held: Arc<Held>, stagger: Duration, journal: Journal) -> LabPower {
         let (loss, _) = watch::channel(None);
-        LabPower { held, stagger, journal, watcher: None, loss }
+        LabPower { held, calibration: None, stagger, journal, watcher: None, loss }
+    }
+
+    /// What was measured of it, for cuts and for the report.
+    pub(crate) fn set_calibration(&mut self, calibration: Option<Calibration>) {
+        self.calibration = calibration;
     }
 
     /// The state every session begins in: without power, whatever somebody left behind.
-    pub(super) async fn begin_without(&mut self) -> Outcome {
+    pub(crate) async fn begin_without(&mut self) -> Outcome {
         self.journal.doing("switching off", None);
         self.contact(false).await?;
         self.must_be_dark().await
@@ -52,6 +59,13 @@ impl LabPower {
     async fn contact(&self, on: bool) -> Outcome {
         let call = move |power: &mut hil_lab::Wired| if on { power.on() } else { power.off() };
         Ok(self.held.switch.call(CALL, call).await?)
+    }
+
+    /// When the last command was begun, since the start of the run.
+    async fn asked(&self) -> Outcome<Duration> {
+        let asked = self.held.switch.call(CALL, |power| Ok(power.asked())).await?;
+        let ago = asked.map_or(Duration::ZERO, |asked| asked.elapsed());
+        Ok(self.journal.clock().now().saturating_sub(ago))
     }
 
     /// Past its hold-up time a board without power says nothing, and answers nothing.
@@ -119,7 +133,10 @@ impl Drop for LabPower {
 #[async_trait]
 impl Power for LabPower {
     fn label(&self) -> String {
-        self.held.label.clone()
+        match &self.calibration {
+            Some(calibration) => format!("{}, {calibration}", self.held.label),
+            None => self.held.label.clone(),
+        }
     }
 
     async fn on(&mut self) -> Outcome {
@@ -146,10 +163,17 @@ impl Power for LabPower {
         self.must_be_dark().await
     }
 
-    /// Physics decides what is lost; nothing of it can be known from here.
+    /// Physics decides what is lost; nothing of it can be known from here but when.
     async fn cut(&mut self, _policy: CutPolicy, _seed: u64) -> Outcome<CutReport> {
-        self.off().await?;
-        Ok(CutReport::default())
+        self.unwatch();
+        self.contact(false).await?;
+        let timing = OffDelay::timing(self.off_delay(), self.asked().await?);
+        self.must_be_dark().await?;
+        Ok(CutReport { timing: Some(timing), ..CutReport::default() })
+    }
+
+    fn off_delay(&self) -> Option<OffDelay> {
+        self.calibration.as_ref().map(Calibration::off_delay)
     }
 
     fn loss(&self) -> watch::Receiver<Option<Trouble>> {

@@ -11,6 +11,9 @@ use common::{Background, Ended, events, junit, run, wait_until};
 use rack::Rack;
 use serde_json::Value;
 
+/// Minutes of cases, a second each.
+const LONG: &str = "--case boot/clock-sane --repeat 200";
+
 fn case_started(rack: &Rack, board: &str) -> bool {
     events(&rack.out(), board).iter().any(|event| !event["what"]["case-started"].is_null())
 }
@@ -39,7 +42,7 @@ fn broken(rack: &Rack, ended: &Ended, why: &str) {
 #[test]
 fn a_board_is_flashed_booted_and_left_without_power() {
     let rack = Rack::shells();
-    passes(&run(&mut rack.run("beaglebone", "--suite boot")));
+    passes(&run(&mut rack.run("beaglebone", "--case boot/[!r]*")));
     let kinds = kinds(&rack, "beaglebone");
     let at = |kind: &str| kinds.iter().position(|k| k == kind).unwrap_or_else(|| panic!("{kind}"));
     assert!(at("flashed") < at("power-on") && at("power-on") < at("case-started"));
@@ -51,8 +54,7 @@ fn a_board_is_flashed_booted_and_left_without_power() {
 #[test]
 fn two_boards_run_side_by_side_and_a_third_asker_is_told_who_holds_them() {
     let rack = Rack::shells();
-    let case = "--case boot/reboot-comes-back --repeat 2";
-    let mut command = rack.run("bbb-1", case);
+    let mut command = rack.run("bbb-1", "--case boot/clock-sane --repeat 12");
     command.args(["--board", "bbb-2"]);
     let both = Background::start(&mut command);
     wait_until("both boards run a case", || {
@@ -77,13 +79,13 @@ fn a_relay_whose_contact_sticks_is_the_racks_fault() {
     let rack = Rack::shells();
     rack.ctl("fault one stuck-relay on");
     let ended = run(&mut rack.run("bbb-1", "--suite boot"));
-    broken(&rack, &ended, "not one byte came");
+    broken(&rack, &ended, "no byte came");
 }
 
 #[test]
 fn a_contact_that_sticks_closed_is_found_at_the_end() {
     let rack = Rack::shells();
-    let run = Background::start(&mut rack.run("bbb-1", "--case boot/reboot-comes-back"));
+    let run = Background::start(&mut rack.run("bbb-1", LONG));
     wait_until("a case has started", || case_started(&rack, "bbb-1"));
     rack.ctl("fault one stuck-relay on");
     broken(&rack, &run.ends(), "contact sticks");
@@ -93,13 +95,13 @@ fn a_contact_that_sticks_closed_is_found_at_the_end() {
 fn a_dead_uart_is_the_racks_fault() {
     let rack = Rack::shells();
     rack.ctl("fault one dead-uart on");
-    broken(&rack, &run(&mut rack.run("bbb-1", "--suite boot")), "not one byte came");
+    broken(&rack, &run(&mut rack.run("bbb-1", "--suite boot")), "no byte came");
 }
 
 #[test]
 fn a_line_that_loses_bytes_is_the_racks_fault() {
     let rack = Rack::shells();
-    let run = Background::start(&mut rack.run("bbb-1", "--case boot/clock-sane --repeat 100"));
+    let run = Background::start(&mut rack.run("bbb-1", LONG));
     wait_until("a case has started", || case_started(&rack, "bbb-1"));
     rack.ctl("fault one lose-bytes on every=97");
     broken(&rack, &run.ends(), "lost");
@@ -108,7 +110,7 @@ fn a_line_that_loses_bytes_is_the_racks_fault() {
 #[test]
 fn a_line_unplugged_in_mid_case_is_the_racks_fault() {
     let rack = Rack::shells();
-    let run = Background::start(&mut rack.run("bbb-1", "--case boot/reboot-comes-back"));
+    let run = Background::start(&mut rack.run("bbb-1", LONG));
     wait_until("a case has started", || case_started(&rack, "bbb-1"));
     rack.ctl("fault one unplug on");
     broken(&rack, &run.ends(), "the console line of bbb-1 is gone");
@@ -131,19 +133,64 @@ fn killed_in_mid_case_or_mid_flash_hil_leaves_the_board_safe_and_free() {
     // The whole of the claim, 50 of 50, is `ci/evidence/kill`; this is the same, fewer times.
     let rack = Rack::shells();
     for round in 0..2 {
-        let mut in_case =
-            Background::start(&mut rack.run("bbb-1", "--case boot/reboot-comes-back"));
+        let mut in_case = Background::start(&mut rack.run("bbb-1", LONG));
         wait_until("a case has started", || case_started(&rack, "bbb-1"));
         in_case.child.kill().unwrap();
         ends_safe(&rack, &format!("safe after kill {round} in mid-case"));
         std::fs::remove_dir_all(rack.out()).unwrap();
 
         let mut flashing = Background::start(&mut rack.run("bbb-1", "--suite boot"));
-        flashing.says("flashing");
+        wait_until("the card is on this host", || rack.path("dev/one.card").exists());
         flashing.child.kill().unwrap();
         ends_safe(&rack, &format!("safe after kill {round} in mid-flash"));
         std::fs::remove_dir_all(rack.out()).unwrap();
     }
     // Whoever comes next is told, and nothing of it hinders him.
     passes(&run(&mut rack.run("bbb-1", "--case boot/console-login")));
+}
+
+/// Runs a command on the board behind hil's back.
+fn meddle(command: &str) {
+    let key = common::demo("aarch64", "mini").join("ssh_login");
+    let target = format!("root@{}", Rack::ADDRESS);
+    let options = "-p 2222 -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
+                   -o BatchMode=yes -o ConnectTimeout=60 -o LogLevel=ERROR";
+    let mut ssh = std::process::Command::new("ssh");
+    ssh.args(options.split_whitespace()).arg("-i").arg(key).args([&target, command]);
+    // The command ends its own connection, in whatever way.
+    let _ = ssh.stdin(std::process::Stdio::null()).status().unwrap();
+}
+
+/// The product's failure, with this reason; the rack is blamed for nothing.
+fn fails(rack: &Rack, ended: &Ended, why: &str) {
+    assert_eq!(ended.code, Some(100), "{}", ended.said);
+    let junit = junit(&rack.out());
+    assert!(junit.contains("<failure") && !junit.contains("<error"), "{junit}");
+    assert!(junit.contains(why), "no `{why}` in {junit}");
+}
+
+#[test]
+fn ssh_that_never_comes_to_a_healthy_board_is_the_racks_fault() {
+    let rack = Rack::demo();
+    rack.ctl("fault rpi ssh-blocked on");
+    let ended = run(&mut rack.run("rpi-1", "--case boot/ssh-login"));
+    broken(&rack, &ended, "on the console the board is healthy and its SSH server runs");
+}
+
+#[test]
+fn an_ssh_server_that_died_is_the_products_fault() {
+    let rack = Rack::demo();
+    let run = Background::start(&mut rack.run("rpi-1", "--case boot/ssh-login --repeat 3000"));
+    wait_until("a case has started", || case_started(&rack, "rpi-1"));
+    meddle("kill -9 $(pidof dropbear)");
+    fails(&rack, &run.ends(), "no SSH server runs");
+}
+
+#[test]
+fn a_kernel_that_panics_is_the_products_fault() {
+    let rack = Rack::demo();
+    let run = Background::start(&mut rack.run("rpi-1", "--case boot/ssh-login --repeat 3000"));
+    wait_until("a case has started", || case_started(&rack, "rpi-1"));
+    meddle("echo c >/proc/sysrq-trigger");
+    fails(&rack, &run.ends(), "Kernel panic");
 }

@@ -133,7 +133,7 @@ impl Drop for Rack {
 /// A BeagleBone of the lab file, played by a board of the rack.
 fn instance(name: &str, board: &str, channel: u8) -> String {
     format!(
-        "[instance.{name}]\ntype = \"beaglebone\"\nimages = [\"image/image.toml\"]\n\
+        "[instance.{name}]\ntype = \"beaglebone\"\nslowness = 0.4\nimages = [\"image/image.toml\"]\n\
          [instance.{name}.power.lcus]\nport = \"rack/dev/relay-a\"\nchannel = {channel}\n\
          [instance.{name}.console.tty]\nport = \"rack/dev/{board}.console\"\n\
          [instance.{name}.storage]\ndevice = \"rack/dev/{board}.card\"\n\
@@ -141,4 +141,33 @@ fn instance(name: &str, board: &str, channel: u8) -> String {
          tool = \"rack/bin/usbsdmux\"\n\
          [instance.{name}.timing]\nmin_off_s = 0.2\ndischarge_s = 0.3\n"
     )
+}
+
+/// A Raspberry Pi 4 of the lab, played by QEMU with demo-os on its card. Its SSH is at `ADDRESS`.
+impl Rack {
+    pub(crate) const ADDRESS: &'static str = "127.77.9.13";
+
+    pub(crate) fn demo() -> Rack {
+        let image = crate::common::demo("aarch64", "mini");
+        let (image, address) = (image.display(), Rack::ADDRESS);
+        let rack = Rack::start(&format!(
+            "seed = 1\n[relay.relay-a]\nlatency_ms = 8\n[relay.relay-a.lcus]\nchannels = 1\n\
+             [mux.mux-rpi]\nsize_mib = 1024\n[board.rpi]\nmux = \"mux-rpi\"\n\
+             ssh = \"{address}:2222\"\n[board.rpi.power]\nrelay = \"relay-a\"\nchannel = 1\n\
+             hold_up_ms = 60\n[board.rpi.qemu]\nmachine = \"virt-aarch64\"\nmemory_mib = 512\n\
+             firmware = \"{image}/u-boot.bin\"\n"
+        ));
+        let lab = format!(
+            "[instance.rpi-1]\ntype = \"raspberrypi4-64\"\nslowness = 10\nimages = [\"{image}\"]\n\
+             [instance.rpi-1.power.lcus]\nport = \"rack/dev/relay-a\"\nchannel = 1\n\
+             [instance.rpi-1.console.tty]\nport = \"rack/dev/rpi.console\"\n\
+             [instance.rpi-1.storage]\ndevice = \"rack/dev/rpi.card\"\n\
+             [instance.rpi-1.storage.mux.usbsdmux]\ncontrol = \"rack/dev/mux-rpi\"\n\
+             tool = \"rack/bin/usbsdmux\"\n\
+             [instance.rpi-1.ssh]\nhost = \"{address}\"\nport = 2222\n\
+             [instance.rpi-1.timing]\nmin_off_s = 0.2\ndischarge_s = 0.3\n"
+        );
+        fs::write(rack.lab(), lab).unwrap();
+        rack
+    }
 }

@@ -21,6 +21,12 @@ impl Rig {
         if let Some(loss) = self.loss_within(LOSS_GRACE).await {
             return loss;
         }
+        // A line with gaps makes a sound product look mute, or its answers wrong.
+        if !matches!(trouble, Trouble::Rack(_))
+            && let Some(gaps) = self.line_with_gaps().await
+        {
+            return Trouble::rack(format!("{trouble}; yet the console's line lost bytes: {gaps}"));
+        }
         let Trouble::Transport(what) = trouble else { return trouble };
         let settled = match self.ssh_alive().await {
             Ok(Alive::Yes) => Trouble::rack(format!(

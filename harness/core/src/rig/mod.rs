@@ -1,6 +1,7 @@
 //! One live, exclusively held board, as a case sees it.
 
 mod judge;
+mod line;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

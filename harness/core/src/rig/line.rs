@@ -24,11 +24,11 @@ const ECHO: Duration = Duration::from_millis(1500);
 impl Rig {
     /// What came back of what was typed, if that shows a line with gaps. `None` for a sound line,
     /// for a board that echoes nothing, and for an emulator, whose line cannot lose anything.
-    pub(super) async fn line_with_gaps(&self) -> Option<String> {
+    pub(super) async fn line_with_gaps(&mut self) -> Option<String> {
         if self.parts.board.is_emulated() {
             return None;
         }
-        let console = &self.parts.console;
+        let console = self.parts.console.clone();
         // Whatever was going on there: a new prompt, and the echo that a command switched off.
         console.send(b"\x03\rstty echo\r").await.ok()?;
         let (mut back, mut echoes) = (0, 0);

@@ -37,7 +37,7 @@ impl Rig {
             if round == 2 && echoes == 0 {
                 break;
             }
-            let came = echo(&**console).await;
+            let came = echo(&*console).await;
             // A half and more in the right order is an echo, and no chance.
             if came * 2 > TYPED.len() {
                 echoes += 1;

@@ -52,8 +52,15 @@ fn cache() -> PathBuf {
 
 /// The folder of a demo image, which `ci/test` has built before the tests.
 pub(crate) fn demo(arch: &str, variant: &str) -> PathBuf {
-    let dir = cache().join(format!("images/demo-os/{arch}-{variant}"));
-    let build = format!("fixtures/demo-os/build --arch {arch} --variant {variant}");
+    demo_for(arch, variant, None)
+}
+
+/// The same for a board of its own instead of QEMU's `virt`.
+pub(crate) fn demo_for(arch: &str, variant: &str, board: Option<&str>) -> PathBuf {
+    let suffix = board.map_or(String::new(), |board| format!("-{board}"));
+    let dir = cache().join(format!("images/demo-os/{arch}-{variant}{suffix}"));
+    let option = board.map_or(String::new(), |board| format!(" --board {board}"));
+    let build = format!("fixtures/demo-os/build --arch {arch} --variant {variant}{option}");
     assert!(dir.join("image.toml").exists(), "no demo image; run: {build}");
     dir
 }

@@ -254,8 +254,9 @@ const KERNEL: Case = case("kernel", secs(5), hil_core::body!(sees_a_panic));
 
 const EMULATED: &str =
     "title = \"X\"\narch = \"arm\"\n[qemu]\nmachine = \"m\"\n[stages]\nready = \"r\"\n";
-const PHYSICAL: &str = "title = \"X\"\narch = \"arm\"\n[stages]\nready = \"r\"\n";
-const UNMARKED: &str = "title = \"X\"\narch = \"arm\"\n";
+const PHYSICAL: &str =
+    "title = \"X\"\narch = \"arm\"\nsources = [\"s\"]\n[stages]\nready = \"r\"\n";
+const UNMARKED: &str = "title = \"X\"\narch = \"arm\"\nsources = [\"s\"]\n";
 
 /// Runs these cases; the events without their times.
 fn run(cases: &'static [Case], dead: bool) -> (Vec<What>, Arc<Air>) {

@@ -30,6 +30,15 @@ impl Encoder {
         let bytes = if self.hex { from_hex(line)? } else { from_base64(line)? };
         (bytes.len() == want).then_some(bytes)
     }
+
+    /// A line as the tool prints it, less blanks around it.
+    pub(crate) fn encode(&self, bytes: &[u8]) -> String {
+        if !self.hex {
+            return to_base64(bytes);
+        }
+        let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        digits.join(if self.tool == "od" { " " } else { "" })
+    }
 }
 
 fn from_hex(line: &[u8]) -> Option<Vec<u8>> {
@@ -80,14 +89,15 @@ pub(crate) fn to_base64(bytes: &[u8]) -> String {
     out
 }
 
-/// Bytes as a format for the shell's `printf` that stands between single quotes. With `all`
-/// nothing but letters and digits stays readable.
+/// Bytes as a format for the shell's `printf` that stands between single quotes; without the
+/// quotes, should one get lost, it is still nothing but words. With `all` nothing but letters and
+/// digits stays readable.
 pub(crate) fn to_printf(bytes: &[u8], all: bool) -> String {
     let mut out = String::with_capacity(bytes.len() + bytes.len() / 4);
     for (nth, byte) in bytes.iter().enumerate() {
         let plain = byte.is_ascii_alphanumeric()
-            // `~` begins the answers' marks, which the echo of a command must not hold.
-            || (!all && matches!(byte, b' '..=b'}') && !b"'\\%".contains(byte));
+            // `~` begins the answers' marks, too, which the echo of a command must not hold.
+            || (!all && b" -_./=:,+@^".contains(byte));
         // A format that begins with `-` would be an option.
         if plain && !(nth == 0 && *byte == b'-') {
             out.push(*byte as char);
@@ -203,6 +213,26 @@ mod tests {
     }
 
     #[test]
+    fn every_tools_own_line_is_known() {
+        for encoder in ENCODERS {
+            for bytes in [&b"\0\xff\x7f"[..], b"x", b"hello world"] {
+                let line = encoder.encode(bytes);
+                assert_eq!(encoder.decode(line.as_bytes(), bytes.len()).as_deref(), Some(bytes));
+                let command = format!("{}|(read -r l;printf %s \"$l\")", encoder.command);
+                let mut child = std::process::Command::new("busybox")
+                    .args(["ash", "-c", &command])
+                    .stdin(std::process::Stdio::piped())
+                    .stdout(std::process::Stdio::piped())
+                    .spawn()
+                    .unwrap();
+                std::io::Write::write_all(&mut child.stdin.take().unwrap(), bytes).unwrap();
+                let printed = child.wait_with_output().unwrap().stdout;
+                assert_eq!(String::from_utf8_lossy(&printed), line, "{}", encoder.tool);
+            }
+        }
+    }
+
+    #[test]
     fn hex_of_any_tool_is_read() {
         assert_eq!(ENCODERS[2].decode(b"00 ff 7f", 3), Some(vec![0, 255, 127]));
         assert_eq!(ENCODERS[1].decode(b"00ff7f", 3), Some(vec![0, 255, 127]));
@@ -218,6 +248,14 @@ mod tests {
         assert!(stamp.fits(&Cksum::of(b"123456789")));
         assert!(!stamp.fits(&Cksum::of(b"123456798")));
         assert!(Stamp::parse("- 9").unwrap().fits(&Cksum::of(b"123456798")));
+    }
+
+    #[test]
+    fn a_printf_format_is_harmless_without_its_quotes() {
+        let all: Vec<u8> = (0..=255).collect();
+        let format = to_printf(&all, false);
+        let fine = |c: char| c.is_ascii_alphanumeric() || " -_./=:,+@^\\".contains(c);
+        assert!(format.chars().all(fine), "{format}");
     }
 
     #[test]

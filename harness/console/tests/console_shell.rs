@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
+mod loss;
 mod tty;
 
 use std::sync::Mutex;

@@ -4,7 +4,13 @@
 //! with stdin from `/dev/null`, and its output comes back encoded in numbered lines from files on
 //! the target: kernel messages in the middle of a line cost a repetition, never a byte. stdout and
 //! stderr are apart. It is slow beside SSH; files should be small.
+//!
+//! A console that loses or changes bytes is found out, and an error of the rack: what is typed
+//! carries its checksum, so that nothing runs but what was meant; no command is ever run twice; and
+//! an answer that had to be repeated is compared with what came the first time (`loss`).
 
+mod ask;
+mod loss;
 mod own;
 mod put;
 mod talk;
@@ -26,12 +32,16 @@ use regex::bytes::Regex;
 use crate::alarms::Alarms;
 use crate::login::{Entry, INTERRUPT, Proof};
 use crate::transfer::{Cksum, Encoder, Stamp, quote, stamp_of, to_printf};
+use ask::Answer;
 pub(crate) use own::OwnWords;
 use put::{Kind, Source};
-use talk::{Remote, Talk, decode};
+use talk::{Remote, Talk};
 
 /// A command whose line would be longer goes as a file: line editors take about 1000 characters.
-const INLINE: usize = 400;
+const INLINE: usize = 600;
+
+/// How much of the console is searched for the echo of a command.
+const ECHO: usize = 4096;
 
 /// What a command may print; more belongs into a file.
 const MOST: u64 = 1 << 20;
@@ -52,6 +62,8 @@ pub struct ConsoleShell {
     session: Option<Session>,
     /// A command was begun and its end not seen: its future was dropped.
     busy: bool,
+    /// Where a command was typed that the target has not said it took.
+    asked: Option<(u64, String)>,
     /// Output before this offset belongs to an earlier boot.
     floor: u64,
     id: u32,
@@ -61,8 +73,8 @@ impl ConsoleShell {
     pub fn new(console: Arc<dyn Console>, login: Login) -> Outcome<ConsoleShell> {
         let login_prompt = talk::regex(&login.prompt)?;
         let alarms = Alarms::new().map_err(|why| Trouble::rack(format!("no regex: {why}")))?;
-        let (session, busy, floor, id) = (None, false, 0, 0);
-        Ok(ConsoleShell { console, login, login_prompt, alarms, session, busy, floor, id })
+        let (session, busy, asked, floor, id) = (None, false, None, 0, 0);
+        Ok(ConsoleShell { console, login, login_prompt, alarms, session, busy, asked, floor, id })
     }
 
     fn next_id(&mut self) -> u32 {
@@ -97,7 +109,9 @@ impl ConsoleShell {
         let survey = lines(target::survey(id));
         talk.say(&survey, deadline).await?;
         let mark = format!("~t{id}:[^~\n]*~");
-        let end = talk.until(&mark, "\n", cursor, survey.len(), deadline).await?;
+        // Nothing but these lines is under way; the key gets out of a quote that was not closed.
+        let again = |_| format!("{INTERRUPT}{survey}");
+        let end = talk.until(&mark, again, cursor, survey.len(), deadline).await?.end;
         let begin = format!("~t{id}:");
         let told = talk.lines(cursor, end)?.iter().rev().find_map(|line| {
             let text = String::from_utf8_lossy(line).into_owned();
@@ -117,9 +131,7 @@ impl ConsoleShell {
                 "no shell on the console: the image has none of base64, hexdump, od, xxd",
             ));
         };
-        let functions = lines(target::functions(id, encoder));
-        talk.say(&functions, deadline).await?;
-        talk.until(&format!("~f{id}~"), "\n", end, functions.len(), deadline).await?;
+        talk.define(id, encoder, end, deadline).await?;
         Ok(Session { dir, encoder })
     }
 
@@ -151,61 +163,37 @@ impl ConsoleShell {
         let hide = self.alarms.find(command.as_bytes()).is_some();
         let format = to_printf(format!("{command}\n").as_bytes(), hide);
         let typed = if format.len() <= INLINE {
-            format!("\x15 _hx {id} {} '{format}'\n", format.len())
+            let sum = Cksum::of(format!("{id} {format}").as_bytes());
+            format!("\x15 _hx {id} {} {} '{format}'\n", sum.value(), sum.len())
         } else {
             let text = format!("{command}\n");
             let mut bytes = text.as_bytes();
             let source = Source { len: text.len() as u64, from: &mut bytes, kind: Kind::Printf };
             self.talk().put(id, source, &|_, _| (), deadline).await?;
-            format!(" mv $_hd/u $_hd/c;_hx {id} 0 ''\n")
+            let sum = Cksum::of(format!("{id}\n{text}").as_bytes());
+            format!(" _hl {id} {} {}\n", sum.value(), sum.len())
         };
-        let (ended, known) = self.ask(id, &typed, &session, deadline).await?;
-        let [stdout, stderr] = self.outputs(id, &session, &ended, known, deadline).await?;
+        self.asked = Some((self.console.position(), typed.clone()));
+        let taken = self.talk().taken(id, &typed, deadline).await?;
+        self.asked = None;
+        let answer = self.talk().ended(id, taken, session.encoder, deadline).await?;
+        let status = answer.ended.status;
+        let [stdout, stderr] = self.outputs(id, &session, answer, deadline).await?;
         self.busy = false;
-        Ok(Output { status: ended.status, stdout, stderr, took: begun.elapsed() })
-    }
-
-    /// Sends a command and waits for its end; what came of its output is known then.
-    async fn ask(
-        &self,
-        id: u32,
-        typed: &str,
-        session: &Session,
-        deadline: Deadline,
-    ) -> Outcome<(Ended, [talk::Lines; 2])> {
-        let talk = self.talk();
-        let begin = self.console.position();
-        talk.say(typed, deadline).await?;
-        let (mark, again) = (format!("~k{id}~"), format!(" _hk {id}\n"));
-        let mut from = begin;
-        loop {
-            let end = talk.until(&mark, &again, from, typed.len(), deadline).await?;
-            let lines = talk.lines(begin, end)?;
-            if let Some(ended) = Ended::find(&lines, id) {
-                let of = |remote: Remote<'_>| decode(&lines, remote);
-                let known = ended.remotes(id, session).map(of);
-                return Ok((ended, known));
-            }
-            // The target knows nothing of this command: it got damaged on the way.
-            let unknown = format!("~n{id}~");
-            let mut new = talk.lines(from, end)?.into_iter();
-            let lost = new.any(|line| line.ends_with(unknown.as_bytes()));
-            talk.say(if lost { typed } else { &again }, deadline).await?;
-            from = end;
-        }
+        Ok(Output { status, stdout, stderr, took: begun.elapsed() })
     }
 
     async fn outputs(
         &self,
         id: u32,
         session: &Session,
-        ended: &Ended,
-        known: [talk::Lines; 2],
+        mut answer: Answer,
         deadline: Deadline,
     ) -> Outcome<[Vec<u8>; 2]> {
         let mut outputs = [Vec::new(), Vec::new()];
-        let remotes = ended.remotes(id, session);
-        for (nth, (remote, mut known)) in remotes.into_iter().zip(known).enumerate() {
+        let remotes = answer.ended.remotes(id, session.encoder);
+        let known = std::mem::take(&mut answer.known);
+        for (nth, (remote, known)) in remotes.into_iter().zip(known).enumerate() {
             if remote.len > MOST {
                 return Err(Trouble::rack(format!(
                     "the command printed {} bytes; a console carries at most {MOST}: let it write \
@@ -214,21 +202,37 @@ impl ConsoleShell {
                 )));
             }
             let out = &mut outputs[nth];
-            loop {
-                out.clear();
-                let take = |bytes: &[u8]| {
-                    out.extend_from_slice(bytes);
-                    Ok(())
-                };
-                self.talk().fetch(remote, known, deadline, take).await?;
-                if ended.stamps[nth].fits(&Cksum::of(out)) {
-                    break;
-                }
-                // Damage that looks like data: all of it once more.
-                known = talk::Lines::new();
+            let take = |bytes: &[u8]| {
+                out.extend_from_slice(bytes);
+                Ok(())
+            };
+            self.talk().fetch(remote, known, deadline, take).await?;
+            if !answer.ended.stamps[nth].fits(&Cksum::of(out)) {
+                // Noise adds to lines, and such are not whole.
+                return Err(Trouble::rack(format!(
+                    "the console lost or changed bytes: the checksum of a command's {} bytes of \
+                     output is not the board's",
+                    remote.len
+                )));
             }
         }
+        answer.judge(id, remotes, &outputs)?;
         Ok(outputs)
+    }
+
+    /// What to say of a command that is not known to have begun: the shell is there, and what it
+    /// echoed of the command's line is not what was typed.
+    fn damaged(&self) -> Option<Trouble> {
+        let (begin, typed) = self.asked.as_ref()?;
+        let echo = self.console.read(*begin, ECHO).ok()?;
+        let typed = typed.trim_start_matches('\x15');
+        loss::is_damaged_echo(&echo, typed.as_bytes()).then(|| {
+            Trouble::rack(format!(
+                "the console lost or changed bytes: a command line of {} bytes came back damaged \
+                 and was never taken by the board's shell",
+                typed.len()
+            ))
+        })
     }
 
     /// Runs one of our own commands, which must succeed; its output.
@@ -238,36 +242,6 @@ impl ConsoleShell {
             true => Ok(output.text()),
             false => Err(Trouble::product(format!("{what}: {}", output.said()))),
         }
-    }
-}
-
-/// How a command ended.
-struct Ended {
-    status: i32,
-    /// Of stdout and stderr.
-    stamps: [Stamp; 2],
-}
-
-impl Ended {
-    fn find(lines: &[Vec<u8>], id: u32) -> Option<Ended> {
-        let begin = format!("~h{id}:");
-        lines.iter().rev().find_map(|line| {
-            let text = std::str::from_utf8(line).ok()?;
-            let rest = text.split_once(&begin)?.1.strip_suffix('~')?;
-            let mut parts = rest.split(':');
-            let status = parts.next()?.parse().ok()?;
-            let stamps = [Stamp::parse(parts.next()?)?, Stamp::parse(parts.next()?)?];
-            Some(Ended { status, stamps })
-        })
-    }
-
-    fn remotes(&self, id: u32, session: &Session) -> [Remote<'static>; 2] {
-        let encoder = session.encoder;
-        let [out, err] = self.stamps;
-        [
-            Remote { id, tag: 'o', word: "$_hd/o", len: out.len, encoder },
-            Remote { id, tag: 'e', word: "$_hd/e", len: err.len, encoder },
-        ]
     }
 }
 
@@ -292,8 +266,12 @@ impl Shell for ConsoleShell {
             Err(Trouble::Unmet(_)) => {
                 // Quoted before the interrupt adds its own words.
                 let tail = self.console.tail(3).join(" / ");
+                let damaged = self.damaged();
                 if self.busy {
                     self.interrupt().await?;
+                }
+                if let Some(damaged) = damaged.filter(|_| self.session.is_some()) {
+                    return Err(damaged);
                 }
                 let head: String = command.chars().take(80).collect();
                 Err(Trouble::unmet(format!(
@@ -382,6 +360,7 @@ impl Shell for ConsoleShell {
 
     fn forget(&mut self) {
         self.session = None;
+        self.asked = None;
         self.busy = false;
         self.floor = self.console.position();
     }

@@ -4,11 +4,10 @@
 use regex::Regex;
 
 /// A typed line's echo: it names a variable or a function of ours, or makes an answer.
-const ECHO: &str =
-    r#"\b_h[dfgikrstuvx]\b|"~(?:[a-z]\d*:?)?\$|cksum <"\$1" 2>|\[ "\$n" = end \]&&break"#;
+const ECHO: &str = r#"\b_h[a-z]\b|"~(?:[a-z]\d*:?)?\$"#;
 
 /// An answer between tildes; a numbered line of encoded output, cut short by noise perhaps.
-const ANSWER: &str = r"~[fghknptuv]\d+(?::[^~]*)?~|^~\d+[oed]\d+:[A-Za-z0-9+/= ]*\.?";
+const ANSWER: &str = r"~[bfghiknptuv]\d+(?:[:.][^~]*)?~|^~\d+[oed]\d+:[A-Za-z0-9+/= ]*\.?";
 
 /// Tells the shell's own words from the board's.
 pub(crate) struct OwnWords {
@@ -50,10 +49,16 @@ mod tests {
         let proof = Proof::new(7).typed();
         let mut typed = vec![proof.trim_matches(['\x15', '\n']).to_string()];
         typed.extend(target::survey(3));
-        ENCODERS.iter().for_each(|encoder| typed.extend(target::functions(4, encoder)));
+        ENCODERS.iter().for_each(|encoder| typed.extend(target::functions(4, encoder).0));
         typed.extend(
-            [" _hx 9 5 'true'", " _hf 9 $_hd/o 64 24 o", " echo \"~g$((9)):64~\""]
-                .map(String::from),
+            [
+                " _hx 9 5 7 'true'",
+                " _hl 9 5 7",
+                " _hk 9 1",
+                " _hf 9 $_hd/o 64 24 o",
+                " echo \"~g$((9)):64.1~\"",
+            ]
+            .map(String::from),
         );
         for line in typed {
             assert_eq!(without(&format!("root@demo:~# {line}")), None, "{line}");
@@ -62,7 +67,13 @@ mod tests {
 
     #[test]
     fn answers_are_left_out_and_what_the_kernel_said_in_their_middle_is_not() {
-        let answers = ["~h9:0:4294967295 0:4294967295 0~", "~k9~", "~t3:,base64,od:/run/.hil-1~"];
+        let answers = [
+            "~b9~",
+            "~h9:0:4294967295 0:4294967295 0~",
+            "~k9~",
+            "~k9.2~",
+            "~t3:,base64,od:/run/.hil-1~",
+        ];
         for line in
             answers.iter().chain(&["~p7:8033864~", "~9o0:aGVsbG8K.", "~9e1:68 65 6c.", "~g9:0~"])
         {

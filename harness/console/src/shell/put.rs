@@ -26,6 +26,9 @@ pub(crate) enum Kind {
     Printf,
 }
 
+/// How often a line is sent that the target says it did not get as it was sent.
+const ATTEMPTS: u32 = 5;
+
 /// Bytes to be sent, and how many there are.
 pub(crate) struct Source<'s> {
     pub(crate) from: &'s mut (dyn Read + Send),
@@ -58,8 +61,10 @@ impl Talk<'_> {
     ) -> Outcome {
         let mut cursor = self.console.position();
         let kind = if source.kind == Kind::Base64 { "b" } else { "p" };
-        self.say(&format!(" _hu {id} {kind}\n"), deadline).await?;
-        cursor = self.acknowledged(id, 0, "\n", cursor, deadline).await?;
+        let begin = format!(" _hu {id} {kind}\n");
+        self.say(&begin, deadline).await?;
+        // Said to a target that listens already it is a line out of turn, and acknowledged.
+        cursor = self.acknowledged(id, 0, &begin, cursor, deadline).await?;
         let (mut sum, mut sent) = (Cksum::default(), 0);
         for nth in 1_u64.. {
             let line = source.line(&mut sent)?;
@@ -89,15 +94,27 @@ impl Talk<'_> {
         deadline: Deadline,
     ) -> Outcome<u64> {
         let mark = regex(&format!("~u{id}:{nth}~"))?;
+        let refused = regex(&format!("~u{id}:{}~", nth.wrapping_sub(1)))?;
+        let mut refusals = 0;
         loop {
             match self.console.expect(cursor, &mark, deadline.or_sooner(PATIENCE)).await {
                 Ok(found) => return Ok(found.end),
-                Err(Trouble::Unmet(_)) if !deadline.passed() => self.say(again, deadline).await?,
+                Err(Trouble::Unmet(_)) if !deadline.passed() => {}
                 Err(Trouble::Unmet(why)) => {
                     return Err(Trouble::unmet(format!("upload over the console: {why}")));
                 }
                 Err(other) => return Err(other),
             }
+            // The line before, acknowledged once more: this one was heard, but not whole.
+            let now = Deadline::within(Duration::ZERO);
+            refusals += u32::from(self.console.expect(cursor, &refused, now).await.is_ok());
+            if refusals == ATTEMPTS {
+                return Err(Trouble::rack(format!(
+                    "the console lost or changed bytes: line {nth} of an upload was sent \
+                     {ATTEMPTS} times and never reached the board whole"
+                )));
+            }
+            self.say(again, deadline).await?;
         }
     }
 
@@ -105,8 +122,8 @@ impl Talk<'_> {
         self.say("end\n", deadline).await?;
         let mark = format!(r"~v{id}:[-\d]+ \d+~");
         // A lost `end` is followed by this line, which the loop on the target takes for data.
-        let again = format!("\nend\n _hv {id}\n");
-        let end = self.until(&mark, &again, cursor, 16, deadline).await?;
+        let again = |_| format!("\nend\n _hv {id}\n");
+        let end = self.until(&mark, again, cursor, 16, deadline).await?.end;
         let lines = self.lines(cursor, end)?;
         let begin = format!("~v{id}:");
         let stamp = lines.iter().rev().find_map(|line| {
@@ -116,9 +133,9 @@ impl Talk<'_> {
         });
         match stamp {
             Some(stamp) if stamp.fits(sum) => Ok(()),
-            stamp => Err(Trouble::transport(format!(
-                "upload over the console: {} bytes with checksum {} were sent, but {stamp:?} came \
-                 to be on the board",
+            stamp => Err(Trouble::rack(format!(
+                "the console lost or changed bytes of an upload: {} with checksum {} were sent, \
+                 but {stamp:?} came to be on the board",
                 sum.len(),
                 sum.value()
             ))),

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hil_core::deadline::{Deadline, secs};
-use hil_core::parts::Console;
+use hil_core::parts::{Console, Match};
 use hil_core::trouble::{Outcome, Trouble};
 use regex::bytes::Regex;
 
+use super::loss;
 use crate::ansi::{Cleaner, Piece};
 use crate::transfer::Encoder;
 
@@ -20,6 +21,9 @@ const ANSWER: u64 = 64 << 10;
 
 /// How far back a login prompt can begin that is the console's last line.
 const LAST: u64 = 1024;
+
+/// How often in a row a question may be answered by nothing new.
+pub(crate) const FRUITLESS: u32 = 10;
 
 /// A conversation on a console.
 pub(crate) struct Talk<'t> {
@@ -40,6 +44,7 @@ pub(crate) struct Remote<'r> {
 }
 
 impl Remote<'_> {
+    /// How many lines it has.
     pub(crate) fn lines(&self) -> u64 {
         self.len.div_ceil(self.encoder.unit as u64)
     }
@@ -48,6 +53,11 @@ impl Remote<'_> {
     fn want(&self, nth: u64) -> usize {
         let unit = self.encoder.unit as u64;
         unit.min(self.len.saturating_sub(nth * unit)) as usize
+    }
+
+    /// A line as the target prints it.
+    pub(crate) fn line(&self, nth: u64, bytes: &[u8]) -> Vec<u8> {
+        format!("~{}{}{nth}:{}.", self.id, self.tag, self.encoder.encode(bytes)).into_bytes()
     }
 }
 
@@ -59,25 +69,25 @@ impl Talk<'_> {
         deadline.bound("writing to the console", self.console.send(text.as_bytes())).await
     }
 
-    /// Waits for `mark`, behind which an answer is complete; asks `again` when bytes came and then
-    /// silence, since the mark may have been damaged. `echo` is how long the question was, whose
-    /// echo is no sign of an answer. Returns the offset behind the mark.
+    /// Waits for `mark`, behind which an answer is complete; asks `again`, with a number that
+    /// counts up, when bytes came and then silence, since the mark may have been damaged. `echo`
+    /// is how long the question was, whose echo is no sign of an answer.
     pub(crate) async fn until(
         &self,
         mark: &str,
-        again: &str,
+        again: impl Fn(u32) -> String,
         from: u64,
         echo: usize,
         deadline: Deadline,
-    ) -> Outcome<u64> {
+    ) -> Outcome<Match> {
         let echoed = |len: usize| len as u64 + 16;
         let mark = regex(mark)?;
-        let (mut from, mut asked_at) = (from, from + echoed(echo));
+        let (mut from, mut asked_at, mut asked) = (from, from + echoed(echo), 0);
         loop {
             let before = self.console.position();
             let found = self.console.expect(from, &mark, deadline.or_sooner(SILENCE)).await;
             match found {
-                Ok(found) => return Ok(found.end),
+                Ok(found) => return Ok(found),
                 Err(Trouble::Unmet(why)) if deadline.passed() => return Err(Trouble::Unmet(why)),
                 Err(Trouble::Unmet(_)) => {}
                 Err(other) => return Err(other),
@@ -87,7 +97,9 @@ impl Talk<'_> {
                 self.still_logged_in()?;
             }
             if now == before && now > asked_at {
-                self.say(again, deadline).await?;
+                asked += 1;
+                let again = again(asked);
+                self.say(&again, deadline).await?;
                 asked_at = now + echoed(again.len());
             }
             from = from.max(now.saturating_sub(4096));
@@ -151,21 +163,54 @@ impl Talk<'_> {
         deadline: Deadline,
     ) -> Outcome {
         let Remote { id, tag, word, .. } = remote;
-        loop {
-            let Some(first) = range.clone().find(|nth| !known.contains_key(nth)) else {
-                return Ok(());
-            };
-            let gap = (first..range.end).take_while(|nth| !known.contains_key(nth)).count();
+        let missing = |known: &Lines| range.clone().find(|nth| !known.contains_key(nth));
+        let (mut doubtful, mut fruitless) = (Vec::new(), 0);
+        while let Some(first) = missing(known) {
+            let gap = (first..range.end).take_while(|nth| !known.contains_key(nth)).count() as u64;
             let from = self.console.position();
             let ask = format!(" _hf {id} {word} {first} {gap} {tag}\n");
             self.say(&ask, deadline).await?;
-            let mark = format!("~g{id}:{first}~");
+            let mark = format!(r"~g{id}:{first}(\.\d+)?~");
             let sooner = deadline.or_sooner(secs(60));
-            let again = format!(" echo \"~g$(({id})):{first}~\"\n");
-            let end = self.until(&mark, &again, from, ask.len(), sooner).await?;
-            known.extend(decode(&self.lines(from, end)?, remote));
+            let again = |nth| format!(" echo \"~g$(({id})):{first}.{nth}~\"\n");
+            let end = self.until(&mark, again, from, ask.len(), sooner).await?;
+            let fresh = decode(&self.lines(from, end.end)?, remote);
+            fruitless = if fresh.is_empty() { fruitless + 1 } else { 0 };
+            if fruitless == FRUITLESS {
+                return Err(Trouble::rack(format!(
+                    "the console lost or changed bytes: a line of an answer was asked for \
+                     {FRUITLESS} times and never came whole"
+                )));
+            }
+            let repeated = end.groups.get(1).is_some_and(|nth| !nth.is_empty());
+            if repeated || fresh.len() as u64 != gap {
+                doubtful.push((first..first + gap, repeated, self.answer(from, end.start)?));
+            }
+            known.extend(fresh);
         }
+        // Only now it is known what the board had sent each time.
+        for (lines, repeated, came) in doubtful {
+            let line = |nth| remote.line(nth, known.get(&nth).map_or(&[][..], Vec::as_slice));
+            let mut sent: Vec<Vec<u8>> = lines.clone().map(line).collect();
+            sent.extend(repeated.then(|| format!("~g{id}:{}~", lines.start).into_bytes()));
+            no_loss(&came, &sent)?;
+        }
+        Ok(())
     }
+
+    /// An answer as it came, noise and all; nothing of it when it is too long to be looked at.
+    pub(crate) fn answer(&self, from: u64, to: u64) -> Outcome<Option<Vec<u8>>> {
+        if to.saturating_sub(from) > ANSWER {
+            return Ok(None);
+        }
+        self.console.read(from, (to - from) as usize).map(Some)
+    }
+}
+
+/// An error if what the board sent is not in what came.
+pub(crate) fn no_loss(came: &Option<Vec<u8>>, sent: &[Vec<u8>]) -> Outcome {
+    let loss = came.as_ref().and_then(|came| loss::find(came, sent));
+    loss.map_or(Ok(()), |loss| Err(Trouble::rack(loss)))
 }
 
 /// The whole lines of a file among the lines of an answer.

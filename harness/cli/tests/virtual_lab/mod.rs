@@ -2,18 +2,18 @@
 //! card behind a mux; and what a terminal sees.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Instant;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::common::{Ended, PATIENCE, hil, run};
+use crate::common::{Ended, PATIENCE, run};
+use crate::rack::Rack;
 
 /// `quick` hangs on a serial relay, `other` on one on the network: neither knows of the other.
 const RACK: &str = r#"
@@ -79,54 +79,32 @@ min_off_s = 0.1
 discharge_s = 0.3
 "#;
 
-pub(crate) struct VirtualLab {
-    child: Child,
-    home: TempDir,
-}
-
-/// Beside hil: whatever builds the workspace builds both.
-fn program() -> Command {
-    let file = Path::new(env!("CARGO_BIN_EXE_hil")).with_file_name("hil-virtual-lab");
-    let build = "cargo build -p hil-virtual-lab";
-    assert!(file.exists(), "there is no {}; build it: {build}", file.display());
-    Command::new(file)
-}
+pub(crate) struct VirtualLab(Rack);
 
 impl VirtualLab {
     pub(crate) fn start() -> VirtualLab {
-        let home = tempfile::tempdir().unwrap();
-        let at = |name: &str| home.path().join(name);
-        fs::write(at("rack.toml"), RACK).unwrap();
-        let mut child = program()
-            .arg("run")
-            .args([at("rack.toml"), "--dir".into(), at("rack"), "--die-with-parent".into()])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.starts_with("ready "), "{line}");
-        let ports = fs::read_to_string(at("rack/ports.toml")).unwrap();
+        let rack = Rack::start(RACK);
+        let lab = VirtualLab(rack);
+        let ports = fs::read_to_string(lab.path("rack/ports.toml")).unwrap();
         let after = ports.split("[relay.relay-b]\naddress = \"").nth(1);
         let address = after.unwrap_or_else(|| panic!("{ports}")).split('"').next().unwrap();
-        fs::write(at("lab.toml"), LAB.replace("ADDRESS", address)).unwrap();
+        fs::write(lab.path("lab.toml"), LAB.replace("ADDRESS", address)).unwrap();
         let image = "name = \"sh\"\nversion = \"1\"\narch = \"arm\"\n[disk]\nfile = \"disk.img\"\n\
                      [login]\nuser = \"root\"\npassword = \"demo\"\n";
-        fs::write(at("image.toml"), image).unwrap();
+        fs::write(lab.path("image.toml"), image).unwrap();
         let disk: Vec<u8> = (0..1 << 20).map(|at: u32| (at / 512 + at) as u8 | 1).collect();
-        fs::write(at("disk.img"), disk).unwrap();
-        VirtualLab { child, home }
+        fs::write(lab.path("disk.img"), disk).unwrap();
+        lab
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.home.path().join(name)
+        self.0.home.path().join(name)
     }
 
     /// hil in this lab, with its own locks and findings.
     pub(crate) fn hil(&self, words: &[&str]) -> Command {
-        let mut command = hil();
-        command.args(words).current_dir(self.home.path());
-        command.env("HIL_LAB", self.path("lab.toml")).env("HIL_LAB_STATE", self.path("state"));
+        let mut command = self.0.hil();
+        command.args(words).current_dir(self.0.home.path());
         command.env("XDG_CACHE_HOME", self.path("cache"));
         command
     }
@@ -145,30 +123,17 @@ impl VirtualLab {
     }
 
     pub(crate) fn fault(&self, words: &str) {
-        let mut command = program();
-        command.arg("ctl").arg(self.path("rack")).arg("fault").args(words.split(' '));
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
+        self.0.ctl(&format!("fault {words}"));
     }
 
     /// What the rack knows of a board; the truth.
     pub(crate) fn truth(&self, board: &str) -> Value {
-        let output = program().arg("ctl").arg(self.path("rack")).arg("state").output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        let mut parts = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        parts.find(|part| part["board"] == board).unwrap()
+        self.0.state("board", board)
     }
 
     /// Whether the board's contact is closed.
     pub(crate) fn contact(&self, board: &str) -> bool {
         self.truth(board)["contact"].as_bool().unwrap()
-    }
-}
-
-impl Drop for VirtualLab {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

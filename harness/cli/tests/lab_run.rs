@@ -11,8 +11,8 @@ use common::{Background, Ended, events, junit, run, wait_until};
 use rack::Rack;
 use serde_json::Value;
 
-/// Minutes of cases, a second each.
-const LONG: &str = "--case boot/clock-sane --repeat 200";
+/// Cases of a second each: long enough to be met in the middle.
+const LONG: &str = "--case boot/clock-sane --repeat 12";
 
 fn case_started(rack: &Rack, board: &str) -> bool {
     events(&rack.out(), board).iter().any(|event| !event["what"]["case-started"].is_null())
@@ -152,7 +152,7 @@ fn killed_in_mid_case_or_mid_flash_hil_leaves_the_board_safe_and_free() {
 /// Runs a command on the board behind hil's back.
 fn meddle(command: &str) {
     let key = common::demo("aarch64", "mini").join("ssh_login");
-    let target = format!("root@{}", Rack::ADDRESS);
+    let target = format!("root@{}", Rack::address());
     let options = "-p 2222 -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
                    -o BatchMode=yes -o ConnectTimeout=60 -o LogLevel=ERROR";
     let mut ssh = std::process::Command::new("ssh");
@@ -180,7 +180,7 @@ fn ssh_that_never_comes_to_a_healthy_board_is_the_racks_fault() {
 #[test]
 fn an_ssh_server_that_died_is_the_products_fault() {
     let rack = Rack::demo();
-    let run = Background::start(&mut rack.run("rpi-1", "--case boot/ssh-login --repeat 3000"));
+    let run = Background::start(&mut rack.run("rpi-1", "--case boot/ssh-login --repeat 400"));
     wait_until("a case has started", || case_started(&rack, "rpi-1"));
     meddle("kill -9 $(pidof dropbear)");
     fails(&rack, &run.ends(), "no SSH server runs");
@@ -189,7 +189,7 @@ fn an_ssh_server_that_died_is_the_products_fault() {
 #[test]
 fn a_kernel_that_panics_is_the_products_fault() {
     let rack = Rack::demo();
-    let run = Background::start(&mut rack.run("rpi-1", "--case boot/ssh-login --repeat 3000"));
+    let run = Background::start(&mut rack.run("rpi-1", "--case boot/ssh-login --repeat 400"));
     wait_until("a case has started", || case_started(&rack, "rpi-1"));
     meddle("echo c >/proc/sysrq-trigger");
     fails(&rack, &run.ends(), "Kernel panic");

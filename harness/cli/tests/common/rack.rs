@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -143,13 +144,23 @@ fn instance(name: &str, board: &str, channel: u8) -> String {
     )
 }
 
-/// A Raspberry Pi 4 of the lab, played by QEMU with demo-os on its card. Its SSH is at `ADDRESS`.
+static THREADS: AtomicU32 = AtomicU32::new(0);
+thread_local! {
+    static NEXT: u32 = THREADS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A Raspberry Pi 4 of the lab, played by QEMU with demo-os on its card.
 impl Rack {
-    pub(crate) const ADDRESS: &'static str = "127.77.9.13";
+    /// An address of this test's own: others run beside it.
+    pub(crate) fn address() -> String {
+        let pid = std::process::id();
+        let thread = NEXT.with(|own| *own);
+        format!("127.{}.{}.{}", 100 + thread % 100, pid >> 8 & 0xff, pid & 0xff | 1)
+    }
 
     pub(crate) fn demo() -> Rack {
         let image = crate::common::demo("aarch64", "mini");
-        let (image, address) = (image.display(), Rack::ADDRESS);
+        let (image, address) = (image.display(), Rack::address());
         let rack = Rack::start(&format!(
             "seed = 1\n[relay.relay-a]\nlatency_ms = 8\n[relay.relay-a.lcus]\nchannels = 1\n\
              [mux.mux-rpi]\nsize_mib = 1024\n[board.rpi]\nmux = \"mux-rpi\"\n\

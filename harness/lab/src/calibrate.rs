@@ -28,12 +28,31 @@ pub struct Figure {
     /// By how much the median may be off: what the measuring resolves, and 2.5 standard errors
     /// for what so few samples leave open (a median's is 1.25 of a mean's; this is twice that).
     pub error_ms: f64,
+    /// How many samples were left out for being far from all others: a host that was stopped for a
+    /// moment, say. Not hidden, because a switch may be as erratic.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub set_aside: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+/// Within eight median deviations of the median: 5.4 standard deviations where samples are normal,
+/// four times the half range where they are even; few samples may make it half of that.
+fn near(samples: &[f64], resolution: f64) -> Option<Vec<f64>> {
+    let middle = median(samples)?;
+    let deviations: Vec<f64> = samples.iter().map(|sample| (sample - middle).abs()).collect();
+    let reach = 8.0 * median(&deviations)? + resolution;
+    Some(samples.iter().copied().filter(|sample| (sample - middle).abs() <= reach).collect())
 }
 
 impl Figure {
     /// `resolution`: how far a single sample may be off. `None` without a sample.
-    pub fn of(samples: &[f64], resolution: f64) -> Option<Figure> {
-        let ms = median(samples)?;
+    pub fn of(all: &[f64], resolution: f64) -> Option<Figure> {
+        let samples = near(all, resolution)?;
+        let ms = median(&samples)?;
         let least = samples.iter().copied().fold(f64::INFINITY, f64::min);
         let most = samples.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let count = samples.len() as f64;
@@ -44,6 +63,7 @@ impl Figure {
             ms,
             jitter_ms: (most - least) / 2.0,
             error_ms: resolution + 2.5 * deviation / count.sqrt(),
+            set_aside: u32::try_from(all.len() - samples.len()).unwrap_or(u32::MAX),
         })
     }
 
@@ -55,15 +75,20 @@ impl Figure {
     /// To a hundredth: more digits would claim what nobody measured.
     fn rounded(self) -> Figure {
         let to = |ms: f64| (ms * 100.0).round() / 100.0;
-        Figure { ms: to(self.ms), jitter_ms: to(self.jitter_ms), error_ms: to(self.error_ms) }
+        let Figure { ms, jitter_ms, error_ms, set_aside } = self;
+        Figure { ms: to(ms), jitter_ms: to(jitter_ms), error_ms: to(error_ms), set_aside }
     }
 }
 
 /// `68.1 ms, jitter ± 5.2 ms, error ± 2.4 ms`
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Figure { ms, jitter_ms, error_ms } = self;
-        write!(f, "{ms:.1} ms, jitter ± {jitter_ms:.1} ms, error ± {error_ms:.1} ms")
+        let Figure { ms, jitter_ms, error_ms, set_aside } = self;
+        write!(f, "{ms:.1} ms, jitter ± {jitter_ms:.1} ms, error ± {error_ms:.1} ms")?;
+        if *set_aside > 0 {
+            write!(f, " (far off and set aside: {set_aside})")?;
+        }
+        Ok(())
     }
 }
 
@@ -190,6 +215,8 @@ mod tests {
         let lone = Figure::of(&[60.0], 1.0).unwrap();
         assert_eq!((lone.jitter_ms, lone.error_ms), (0.0, 1.0));
         assert_eq!(Figure::of(&[], 1.0), None);
+        let stalled = Figure::of(&[60.0, 64.0, 62.0, 250.0, 66.0, 68.0], 1.0).unwrap();
+        assert_eq!((stalled.ms, stalled.jitter_ms, stalled.set_aside), (64.0, 4.0, 1));
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(quantile(&[5.0, 1.0, 2.0, 3.0, 4.0], 0.5), Some(3.0));
     }
@@ -201,7 +228,7 @@ mod tests {
             date: "2026-11-24T02:00:00Z".into(),
             cycles: 10,
             talk: Talk::Shell,
-            off_delay: Figure { ms: 68.123_456, jitter_ms: 4.0, error_ms: 2.0 },
+            off_delay: Figure { ms: 68.123_456, jitter_ms: 4.0, error_ms: 2.0, set_aside: 0 },
             latency: None,
             hold_up: None,
         }

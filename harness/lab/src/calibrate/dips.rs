@@ -113,6 +113,7 @@ impl Dips {
             ms: self.off.ms - self.sending - known.ms,
             jitter_ms: (self.off.jitter_ms - known.jitter_ms).max(0.0),
             error_ms: self.off.error_ms + known.error_ms,
+            set_aside: 0,
         }
     }
 
@@ -192,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_series_of_one_outcome_tells_nothing() {
-        let off = Figure { ms: 70.0, jitter_ms: 5.0, error_ms: 2.0 };
+        let off = Figure { ms: 70.0, jitter_ms: 5.0, error_ms: 2.0, set_aside: 0 };
         let mut dips = Dips::new(off, SENDING, 1.0);
         for _ in 0..20 {
             dips.take(Dip { width: dips.width(), died: None });

@@ -110,12 +110,12 @@ pub(super) fn gaps(chunks: &[Chunk], until: Duration) -> Vec<f64> {
     chunks.iter().zip(next).map(|(chunk, next)| ms(next.saturating_sub(chunk.at))).collect()
 }
 
-/// When the last byte came before the line fell silent after `asked`; `None` where none came after
-/// that.
-pub(super) fn last_byte(chunks: &[Chunk], asked: Duration) -> Option<Duration> {
+/// When the last byte came before the line fell silent for longer than `quiet` after `asked`;
+/// `None` where none came after that.
+pub(super) fn last_byte(chunks: &[Chunk], asked: Duration, quiet: Duration) -> Option<Duration> {
     let mut last = None;
     for chunk in chunks.iter().filter(|chunk| chunk.at >= asked) {
-        if last.is_some_and(|last| chunk.at - last > QUIET) {
+        if last.is_some_and(|last| chunk.at - last > quiet) {
             break;
         }
         last = Some(chunk.at);
@@ -163,8 +163,8 @@ mod tests {
     #[test]
     fn silence_begins_after_the_last_byte_before_it() {
         let heard = chunks(&[(10, "~"), (20, "~"), (30, "~"), (500, "U-Boot")]);
-        assert_eq!(last_byte(&heard, at(15)), Some(at(30)));
-        assert_eq!(last_byte(&heard, at(600)), None);
+        assert_eq!(last_byte(&heard, at(15), QUIET), Some(at(30)));
+        assert_eq!(last_byte(&heard, at(600), QUIET), None);
         assert_eq!(gaps(&heard[..3], at(45)), [10.0, 10.0, 15.0]);
     }
 

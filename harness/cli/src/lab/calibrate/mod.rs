@@ -144,14 +144,23 @@ impl Work {
     async fn off_delay(&mut self, cycles: u32) -> Result<Figure, Failure> {
         self.rounds.power.begin_without().await.map_err(Failure::host)?;
         let mut delays = Vec::new();
-        let mut again = cycles;
+        let mut again = 2 * cycles;
         while delays.len() < cycles as usize {
             let cut = self.rounds.cut().await.map_err(Failure::host)?;
-            let delay = ms(cut.last_byte.saturating_sub(cut.asked));
-            let times = [("asked", cut.asked), ("last_byte", cut.last_byte)];
+            let (name, nth) = (&self.name, delays.len() + 1);
+            let Some(last_byte) = cut.last_byte else {
+                let why = "said nothing more once its power was switched off: nothing measured";
+                if again == 0 {
+                    return Err(Failure::host(format!("{name} {why}")));
+                }
+                again -= 1;
+                put(&format!("{name}: {why}, not counted\n"));
+                continue;
+            };
+            let delay = ms(last_byte.saturating_sub(cut.asked));
+            let times = [("asked", cut.asked), ("last_byte", last_byte)];
             let spans = [("delay", Some(delay)), ("late", Some(cut.late))];
             self.samples.note("cut", &times, &spans)?;
-            let (name, nth) = (&self.name, delays.len() + 1);
             put(&format!("{name}: cut {nth} of {cycles}: silent after {delay:.1} ms\n"));
             if self.too_late(cut.late, &mut again) {
                 continue;
@@ -214,15 +223,12 @@ impl Work {
             let (mark, cut) = cut.map_err(Failure::host)?;
             let us = |us: Option<u64>| Duration::from_micros(us.unwrap_or_default());
             let (died, within) = (us(cut.timing.died_us), us(cut.timing.within_us));
-            let times = [
-                ("mark", mark),
-                ("asked", cut.asked),
-                ("died", died),
-                ("last_byte", cut.last_byte),
-            ];
+            let last_byte = cut.last_byte.unwrap_or(cut.asked);
+            let times =
+                [("mark", mark), ("asked", cut.asked), ("died", died), ("last_byte", last_byte)];
             let spans = [("within", Some(ms(within))), ("late", Some(cut.late))];
             self.samples.note("aimed", &times, &spans)?;
-            let hit = died.abs_diff(cut.last_byte) <= within;
+            let hit = died.abs_diff(last_byte) <= within;
             missed += u32::from(!hit && cut.late <= LATE);
             let from_mark = |at: Duration| ms(at.saturating_sub(mark));
             put(&format!(
@@ -232,7 +238,7 @@ impl Work {
                 from_mark(cut.asked),
                 from_mark(died),
                 ms(within),
-                from_mark(cut.last_byte),
+                from_mark(last_byte),
                 if hit { "within" } else { "outside" }
             ));
         }

@@ -42,13 +42,16 @@ fn status_shows_who_holds_a_board_and_for_what_until_the_time_is_up() {
     assert_eq!(ended.code, Some(0), "{}", ended.said);
     assert!(ended.said.contains("the time is up"), "{}", ended.said);
     assert_eq!(lab.status("bbb-1")["holder"], serde_json::Value::Null);
-    fs::write(lab.path("state/state/bbb-1.calibration"), "hold-up 61 ms\n").unwrap();
+    let switch = lab.status("bbb-1")["switch"].to_string();
+    let calibration = format!(
+        "instance = \"bbb-1\"\npower = {switch}\ndate = \"2026-01-02T03:04:05Z\"\ncycles = 9\n\
+         talk = \"shell\"\n[off_delay]\nms = 61.0\njitter_ms = 3.0\nerror_ms = 1.0\n"
+    );
+    fs::write(lab.path("state/state/bbb-1.calibration"), calibration).unwrap();
     fs::remove_file(lab.path("rack/dev/quick.console")).unwrap();
     let seen = lab.status("bbb-1");
-    assert_eq!(
-        (&seen["console"], &seen["calibration"]),
-        (&"absent".into(), &"hold-up 61 ms".into())
-    );
+    assert_eq!(seen["console"], "absent");
+    assert!(seen["calibration"].as_str().unwrap().starts_with("off after 61 ± "), "{seen}");
 }
 
 #[test]
@@ -194,7 +197,8 @@ fn settling_makes_safe_what_nobody_holds() {
     wait_until("the contact opens", || !lab.contact("other"));
     assert!(lab.contact("quick"));
     drop(held);
-    wait_until("the keeper makes it safe", || !lab.contact("quick"));
+    wait_until("the keeper makes it free", || lab.status("bbb-1")["holder"].is_null());
+    assert!(!lab.contact("quick"), "free before it was safe");
     lab.fault("relay-b hang on");
     let ended = lab.lab(&["check", "--settle"]);
     assert_eq!(ended.code, Some(69), "{}", ended.said);

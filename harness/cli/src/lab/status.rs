@@ -1,14 +1,14 @@
 //! `hil lab status`: every board of the lab at one look. It takes none of them and changes nothing.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::time::Duration;
 
 use hil_core::verdict::exit;
+use hil_lab::calibrate::Calibration;
 use hil_lab::lock::Holder;
 use hil_lab::power::PATIENCE;
 use hil_lab::serial::ConsoleSpec;
-use hil_lab::{Instance, Wired, Worker};
+use hil_lab::{Instance, Places, Wired, Worker};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
@@ -34,7 +34,7 @@ struct Seen {
     power: Option<bool>,
     switch: String,
     console: &'static str,
-    /// The raw line of the last calibration.
+    /// What `hil lab calibrate` measured with this switch, in words.
     calibration: Option<String>,
     /// What keeps a part of it from working, as far as a look tells.
     trouble: Vec<String>,
@@ -52,10 +52,10 @@ pub(super) async fn status(bench: &Bench, args: &StatusArgs) -> Result<u8, Failu
             power: None,
             switch: String::new(),
             console: "",
-            calibration: calibration(bench, name),
+            calibration: None,
             trouble: Vec::new(),
         };
-        looking.spawn(look(instance, seen));
+        looking.spawn(look(instance, bench.places.clone(), seen));
     }
     let mut all: Vec<Seen> = looking.join_all().await;
     all.sort_by(|a, b| a.name.cmp(&b.name));
@@ -66,13 +66,8 @@ pub(super) async fn status(bench: &Bench, args: &StatusArgs) -> Result<u8, Failu
     Ok(exit::OK)
 }
 
-fn calibration(bench: &Bench, name: &str) -> Option<String> {
-    let text = fs::read_to_string(bench.places.state.join(format!("{name}.calibration"))).ok()?;
-    Some(text.trim().to_string())
-}
-
 /// Asks what stands there.
-async fn look(instance: Instance, mut seen: Seen) -> Seen {
+async fn look(instance: Instance, places: Places, mut seen: Seen) -> Seen {
     let findings = instance.console.doctor_findings();
     seen.console = match (&instance.console, findings.is_empty()) {
         (ConsoleSpec::Tty(_), true) => "there",
@@ -84,6 +79,10 @@ async fn look(instance: Instance, mut seen: Seen) -> Seen {
     seen.trouble.extend(findings.iter().map(ToString::to_string));
     let wired = Wired::new(&instance);
     seen.switch = wired.label();
+    match Calibration::read(&places, &instance.name, &seen.switch) {
+        Ok(found) => seen.calibration = found.map(|found| found.to_string()),
+        Err(error) => seen.trouble.push(format!("failed to {error}")),
+    }
     let asked = match Worker::start(seen.switch.clone(), wired) {
         Ok(switch) => switch.call(ASK, Wired::state).await,
         Err(error) => Err(error),
@@ -119,7 +118,7 @@ fn table(bench: &Bench, all: &[Seen]) -> String {
             let _ = writeln!(text, "{}: {trouble}", seen.name);
         }
         if let Some(calibration) = &seen.calibration {
-            let _ = writeln!(text, "{}: calibrated: {calibration}", seen.name);
+            let _ = writeln!(text, "{}: {calibration}", seen.name);
         }
     }
     text

@@ -16,7 +16,7 @@
 //! What is assumed: the contact opens as fast as it closes (a Songle SRD relay's data sheet allows
 //! 5 and 10 ms at most).
 
-use super::{Figure, median};
+use super::Figure;
 
 /// What one interruption did. Milliseconds since the off command was begun.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -115,11 +115,6 @@ impl Dips {
             error_ms: self.off.error_ms + known.error_ms,
             set_aside: 0,
         }
-    }
-
-    /// The last few widths that were tried around, for a message.
-    pub fn tried(&self) -> Option<f64> {
-        median(&self.turns)
     }
 }
 

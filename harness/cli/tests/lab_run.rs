@@ -182,7 +182,8 @@ fn an_ssh_server_that_died_is_the_products_fault() {
     let rack = Rack::demo();
     let run = Background::start(&mut rack.run("rpi-1", "--case boot/ssh-login --repeat 400"));
     wait_until("a case has started", || case_started(&rack, "rpi-1"));
-    meddle("kill -9 $(pidof dropbear)");
+    // Its init would start it again: from now on there is nothing to start.
+    meddle("mount -o bind /bin/false /usr/sbin/dropbear && kill -9 $(pidof dropbear)");
     fails(&rack, &run.ends(), "no SSH server runs");
 }
 

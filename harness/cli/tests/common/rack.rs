@@ -169,7 +169,7 @@ impl Rack {
              firmware = \"{image}/u-boot.bin\"\n"
         ));
         let lab = format!(
-            "[instance.rpi-1]\ntype = \"raspberrypi4-64\"\nslowness = 10\nimages = [\"{image}\"]\n\
+            "[instance.rpi-1]\ntype = \"raspberrypi4-64\"\nslowness = 2\nimages = [\"{image}\"]\n\
              [instance.rpi-1.power.lcus]\nport = \"rack/dev/relay-a\"\nchannel = 1\n\
              [instance.rpi-1.console.tty]\nport = \"rack/dev/rpi.console\"\n\
              [instance.rpi-1.storage]\ndevice = \"rack/dev/rpi.card\"\n\

@@ -22,6 +22,7 @@ use hil_core::trouble::{Outcome, Trouble};
 use hil_lab::calibrate::Calibration;
 use hil_lab::keeper::{Answer, Ask};
 use hil_lab::lock::Holder;
+use hil_lab::storage::Way;
 use hil_lab::{DriverError, Instance, KeeperLink, Places};
 use hil_run::rack::{Lease, Leased, Rack};
 use tokio::sync::Mutex;
@@ -168,6 +169,7 @@ pub(crate) async fn release(link: &KeeperLink, name: &str) -> Outcome {
 impl Rack for LabRack {
     async fn lease(&self, lease: &Lease) -> Outcome<Leased> {
         let held = self.held(lease).await?;
+        refuse_loader(&held.instance, &lease.board)?;
         let image = &lease.image.image;
         held.capture.set_marks(&lease.board.stages.overridden_by(&image.stages))?;
         let mut power = LabPower::new(held.clone(), self.wishes.stagger, lease.journal.clone());
@@ -197,6 +199,19 @@ impl Rack for LabRack {
                 journal.record(What::LeftUnsafe { why: trouble.to_string() });
             }
         }
+    }
+}
+
+/// A board must have power and be in its loader's mode to be flashed by one, which a run does not
+/// do yet. Better said at once than found out by a tool that waits for the board.
+fn refuse_loader(instance: &Instance, board: &Board) -> Outcome {
+    match Way::of(instance.storage.as_ref(), board.flash.as_ref())? {
+        Way::Loader(_) => Err(Trouble::rack(format!(
+            "{} is flashed by a loader, which a run does not drive yet: flash it by `hil lab \
+             flash {}` and leave [instance.{}.storage] out of the lab file",
+            instance.name, instance.name, instance.name
+        ))),
+        Way::Flashed | Way::Medium(..) => Ok(()),
     }
 }
 

@@ -125,7 +125,8 @@ fn a_mux_that_does_not_switch_is_the_racks_fault() {
 
 /// How long a killed hil's board may stay powered: the relay's and the keeper's own time.
 fn ends_safe(rack: &Rack, when: &str) {
-    wait_until(when, || !rack.powered("one") && rack.is_free("bbb-1"));
+    let took = wait_until(when, || !rack.powered("one") && rack.is_free("bbb-1"));
+    println!("{when}: {:.2} s", took.as_secs_f64());
 }
 
 #[test]

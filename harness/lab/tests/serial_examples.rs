@@ -1,5 +1,4 @@
 //! The README's examples of consoles are lab files that are read.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 use std::collections::BTreeMap;
 

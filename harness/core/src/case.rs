@@ -86,6 +86,22 @@ macro_rules! body {
     };
 }
 
+/// What a case starts from, and what it may leave behind.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// The board as the case before left it: for cases that only look.
+    #[default]
+    Shared,
+    /// A fork of the booted, pristine board, thrown away afterwards. Where a board cannot fork, it
+    /// is rebooted instead, and the report says so.
+    Fork,
+    /// A boot of its own from power-on: for cases about booting.
+    Reboot,
+}
+
 /// One test.
 #[derive(Clone, Copy)]
 pub struct Case {
@@ -94,6 +110,7 @@ pub struct Case {
     /// One sentence: what is promised.
     pub about: &'static str,
     pub needs: &'static [Need],
+    pub isolation: Isolation,
     /// On a fast host with KVM; scaled by board and accelerator.
     pub deadline: Duration,
     pub body: Body,
@@ -102,7 +119,7 @@ pub struct Case {
 impl Case {
     /// A case that needs nothing; say with [`Case::about`] what it promises.
     pub const fn new(name: &'static str, deadline: Duration, body: Body) -> Case {
-        Case { name, about: "", needs: &[], deadline, body }
+        Case { name, about: "", needs: &[], isolation: Isolation::Shared, deadline, body }
     }
 
     #[must_use]
@@ -114,6 +131,12 @@ impl Case {
     #[must_use]
     pub const fn needs(mut self, needs: &'static [Need]) -> Case {
         self.needs = needs;
+        self
+    }
+
+    #[must_use]
+    pub const fn isolation(mut self, isolation: Isolation) -> Case {
+        self.isolation = isolation;
         self
     }
 }

@@ -22,7 +22,7 @@ pub mod verdict;
 
 /// What the author of a suite needs, in one `use`.
 pub mod prelude {
-    pub use crate::case::{Body, Case, Need, Suite};
+    pub use crate::case::{Body, Case, Isolation, Need, Suite};
     pub use crate::check;
     pub use crate::deadline::{Deadline, secs};
     pub use crate::rig::Rig;

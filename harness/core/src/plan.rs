@@ -187,7 +187,7 @@ mod tests {
 
     const fn case(name: &'static str, needs: &'static [Need]) -> Case {
         let body: crate::case::Body = |rig| Box::pin(nothing(rig));
-        Case { name, about: "", needs, deadline: secs(5), body }
+        Case::new(name, secs(5), body).needs(needs)
     }
 
     const SUITE: Suite = Suite {

@@ -1,5 +1,8 @@
 //! A built OS image and its manifest `image.toml`: artefacts, how it boots, how one logs in.
 
+mod engine;
+mod updater;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +14,9 @@ use crate::board::too_little_memory;
 use crate::case::Need;
 use crate::located::{ConfigError, from_toml};
 use crate::stage::StageMarks;
+
+pub use engine::{EngineFacts, EngineSpec, OfflineImage};
+pub use updater::{Rauc, UpdaterSpec};
 
 /// The manifest's format version this hil reads.
 pub const SCHEMA: u32 = 1;
@@ -198,48 +204,6 @@ pub struct Slots {
     pub command: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum EngineSpec {
-    Docker(EngineFacts),
-    BalenaEngine(EngineFacts),
-    Podman(EngineFacts),
-}
-
-impl EngineSpec {
-    pub fn facts(&self) -> &EngineFacts {
-        match self {
-            EngineSpec::Docker(f) | EngineSpec::BalenaEngine(f) | EngineSpec::Podman(f) => f,
-        }
-    }
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default, expecting = "a table, which may be empty")]
-pub struct EngineFacts {
-    /// A docker-archive in the image's file system, for boards without a network.
-    pub offline_image: Option<OfflineImage>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "a table with `path` and `tag`")]
-pub struct OfflineImage {
-    /// Path on the target.
-    pub path: String,
-    pub tag: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum UpdaterSpec {
-    Rauc(Rauc),
-}
-
-/// RAUC needs no settings: it is asked over its own command line.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "an empty table")]
-pub struct Rauc {}
-
 /// One file for one partition: from `file` (relative to the manifest) or literal `text`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table with `partition`, `path`, and `file` or `text`")]
@@ -376,73 +340,4 @@ impl Image {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TEN_LINES: &str = r#"
-name = "mine"
-arch = "aarch64"
-[boot.kernel]
-file = "Image"
-initrd = "initrd.gz"
-cmdline = "console=ttyAMA0"
-[stages]
-ready = "welcome"
-"#;
-
-    fn parse(text: &str) -> Result<Image, ConfigError> {
-        Image::parse(text, Path::new("dir/image.toml"))
-    }
-
-    #[test]
-    fn ten_lines_are_an_image() {
-        let image = parse(TEN_LINES).unwrap();
-        let Boot::Kernel(kernel) = &image.boot else { panic!("{:?}", image.boot) };
-        assert_eq!(image.path(&kernel.file), Path::new("dir/Image"));
-        assert!(image.offers().is_empty());
-    }
-
-    #[test]
-    fn a_misspelt_boot_kind_is_suggested() {
-        let error = parse(&TEN_LINES.replace("boot.kernel", "boot.kernal")).unwrap_err();
-        assert_eq!(error.help.as_deref(), Some("did you mean `kernel`?"), "{error}");
-    }
-
-    #[test]
-    fn nothing_to_boot_is_told() {
-        let error = parse("name = \"x\"\narch = \"arm\"\n").unwrap_err();
-        assert!(error.to_string().contains("nothing to boot"), "{error}");
-    }
-
-    #[test]
-    fn the_first_slot_must_be_one_of_the_slots() {
-        let slots = "[slots]\nnames = [\"A\"]\nfirst = \"C\"\ncommand = \"true\"\n";
-        let error = parse(&format!("{TEN_LINES}{slots}")).unwrap_err();
-        assert_eq!(error.line, 12, "{error}");
-    }
-
-    #[test]
-    fn a_wrong_inject_is_shown_where_it_stands() {
-        let inject = "[[inject]]\npartition = \"boot\"\npath = \"a\"\n";
-        let error = parse(&format!("{TEN_LINES}{inject}text = \"x\"\n{inject}")).unwrap_err();
-        assert_eq!(error.line, 14, "{error}");
-    }
-
-    #[test]
-    fn the_init_says_whether_cases_may_need_systemd() {
-        let with = |init: &str| parse(&format!("{TEN_LINES}[os]\ninit = \"{init}\"\n"));
-        assert!(with("systemd").unwrap().offers().contains(&Need::Systemd));
-        assert!(!with("busybox").unwrap().offers().contains(&Need::Systemd));
-        let error = with("sytemd").unwrap_err();
-        assert_eq!((error.line, error.help.as_deref()), (11, Some("did you mean `systemd`?")));
-    }
-
-    #[test]
-    fn values_out_of_bounds_are_shown_where_they_stand() {
-        let nameless = parse(&TEN_LINES.replace("mine", " ")).unwrap_err();
-        assert_eq!((nameless.line, nameless.column), (2, 8), "{nameless}");
-        let small = parse(&format!("memory_mib = 15{TEN_LINES}")).unwrap_err();
-        assert_eq!((small.line, small.column), (1, 14), "{small}");
-        assert!(parse(&format!("memory_mib = 16{TEN_LINES}")).is_ok());
-    }
-}
+mod tests;

@@ -1,26 +1,9 @@
-//! What a case asks the product: its OS, its container engine, its updater.
-//!
-//! Traits here, one small adapter file each in hil-run, chosen by the image's manifest. Every
-//! method runs commands through the rig, so it works the same over SSH and over a console.
+//! What a case asks the container engine.
 
 use async_trait::async_trait;
 
 use crate::rig::Rig;
 use crate::trouble::Outcome;
-
-/// Questions to the running operating system.
-#[async_trait]
-pub trait Os: Send + Sync {
-    async fn version(&self, rig: &mut Rig) -> Outcome<String>;
-    /// The running slot's name, as the manifest's command prints it.
-    async fn slot(&self, rig: &mut Rig) -> Outcome<String>;
-    /// Names of units or services that failed; empty where all is well.
-    async fn failed_units(&self, rig: &mut Rig) -> Outcome<Vec<String>>;
-    /// The kernel's taint flags (`Documentation/admin-guide/tainted-kernels.rst`).
-    async fn taint(&self, rig: &mut Rig) -> Outcome<u64>;
-    /// Seconds since 1970 by the board's clock.
-    async fn clock(&self, rig: &mut Rig) -> Outcome<i64>;
-}
 
 /// A container to run.
 #[derive(Clone, Debug, Default)]
@@ -55,14 +38,4 @@ pub trait Engine: Send + Sync {
     /// Waits for a container to end; its exit code.
     async fn wait(&self, rig: &mut Rig, name: &str) -> Outcome<i32>;
     async fn remove(&self, rig: &mut Rig, name: &str) -> Outcome;
-}
-
-/// The updater. Install and rollback join with the OTA suite.
-#[async_trait]
-pub trait Updater: Send + Sync {
-    fn name(&self) -> &'static str;
-    /// Whether the updater itself works, and which slot it believes booted.
-    async fn booted_slot(&self, rig: &mut Rig) -> Outcome<String>;
-    /// Marks the running slot good, so that healthy reboots burn no try.
-    async fn mark_good(&self, rig: &mut Rig) -> Outcome;
 }

@@ -8,7 +8,7 @@ use crate::lab::args::LabArgs;
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0    every case that ran passed
+  0    every case that ran passed, be it when run again (flaky; see --flaky)
   1    a defect of hil itself
   2    the command line, or a board, machine or image file, is wrong
   4    the selection holds no case
@@ -79,6 +79,13 @@ pub(crate) struct SelectArgs {
     /// Run every case this many times
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = rounds)]
     pub(crate) repeat: u32,
+    /// Run a case that fails again, up to N times, each on a board booted anew. A pass after a fail
+    /// is flaky, which every report says aloud. What is broken, or expected to fail, is not run again
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
+    pub(crate) retries: u32,
+    /// What a flaky case does to the exit code
+    #[arg(long, value_enum, default_value_t = FlakyArg::Pass)]
+    pub(crate) flaky: FlakyArg,
     /// Seed of all chance in the run; the same seed gives the same plan (default: 1)
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
@@ -92,6 +99,14 @@ pub(crate) struct SelectArgs {
     pub(crate) lab: Option<PathBuf>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub(crate) enum FlakyArg {
+    /// Nothing: it is counted apart and told
+    Pass,
+    /// It is a failure (100)
+    Fail,
+}
+
 #[derive(ClapArgs, Clone, Debug)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
@@ -103,7 +118,7 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "N", value_parser = at_once)]
     pub(crate) jobs: Option<usize>,
     /// Leave the first board that fails alive, say how to reach it, and wait for Ctrl-C
-    #[arg(long)]
+    #[arg(long, conflicts_with = "retries")]
     pub(crate) keep: bool,
     /// Wait up to this many seconds for a physical board that somebody else holds
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]

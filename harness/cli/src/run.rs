@@ -11,7 +11,7 @@ use std::time::Duration;
 use hil_core::board::Board;
 use hil_core::event::Clock;
 use hil_core::mask::Masker;
-use hil_core::plan::{BoardPlan, Selection, plan_board};
+use hil_core::plan::{BoardPlan, Retries, Selection, plan_board};
 use hil_core::verdict::exit;
 use hil_lab::{DriverError, Instance, Places};
 use hil_qemu::catalogue::Catalogue;
@@ -23,7 +23,7 @@ use hil_run::runner::{BoardRun, Run};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::args::{PlanArgs, RunArgs, SelectArgs};
+use crate::args::{FlakyArg, PlanArgs, RunArgs, SelectArgs};
 use crate::catalogue;
 use crate::failure::Failure;
 use crate::images::{self, Images};
@@ -78,7 +78,8 @@ fn resolve(args: &SelectArgs) -> Result<Resolved, Failure> {
     let plan = |board: &Arc<Board>| {
         let of_board: Vec<_> =
             images[&board.name].iter().map(|p| (&*p.image, p.digest.clone())).collect();
-        plan_board(board, &of_board, &selection)
+        let retries = Retries { most: args.retries, flaky_fails: args.flaky == FlakyArg::Fail };
+        BoardPlan { retries, ..plan_board(board, &of_board, &selection) }
     };
     let plans: Vec<BoardPlan> = boards.iter().map(plan).collect();
     let stagger = lab.map_or(0.0, |lab| lab.stagger_s);

@@ -81,6 +81,12 @@ pub enum What {
     LeftUnsafe {
         why: String,
     },
+    /// The case failed and is run again, for the `attempt`-th time (from 2), on a board that is
+    /// booted anew for it.
+    CaseRetried {
+        case: CaseId,
+        attempt: u32,
+    },
     /// Written before the body runs.
     CaseStarted {
         case: CaseId,

@@ -58,12 +58,23 @@ pub struct PlannedSkip {
     pub required: bool,
 }
 
+/// What becomes of a case that fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retries {
+    /// How often at most it is run again.
+    pub most: u32,
+    /// A pass after a fail is a failure all the same.
+    pub flaky_fails: bool,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BoardPlan {
     pub board: String,
     pub seed: u64,
     pub sessions: Vec<SessionPlan>,
     pub skips: Vec<PlannedSkip>,
+    #[serde(default)]
+    pub retries: Retries,
 }
 
 impl BoardPlan {
@@ -118,7 +129,8 @@ pub fn plan_board(
         }
     }
     sessions.retain(|session| !session.cases.is_empty());
-    BoardPlan { board: board.name.clone(), seed: selection.seed, sessions, skips }
+    let retries = Retries::default();
+    BoardPlan { board: board.name.clone(), seed: selection.seed, sessions, skips, retries }
 }
 
 fn planned(

@@ -8,7 +8,7 @@ use hil_core::stage::Stage;
 use hil_core::verdict::Verdict;
 
 use crate::report::{
-    Boot, BringUp, CaseReport, Cut, End, Fact, Report, Session, Sighted, Standing,
+    Attempt, Boot, BringUp, CaseReport, Cut, End, Fact, Report, Session, Sighted, Standing,
 };
 use crate::verdicts;
 
@@ -127,6 +127,7 @@ impl Folding {
             What::Alarm { alarm, line, offset } => {
                 self.alarm(Sighted { alarm: *alarm, line: line.clone(), offset: *offset });
             }
+            What::CaseRetried { case, attempt: _ } => self.retry(case),
             What::CaseStarted { case } => self.start_case(event.t, case),
             What::Fact { case, name, value, unit } => {
                 let fact = Fact { name: name.clone(), value: *value, unit: unit.clone() };
@@ -225,6 +226,24 @@ impl Folding {
         self.case = Some(index);
     }
 
+    /// The failure just recorded was no last word.
+    fn retry(&mut self, id: &CaseId) {
+        let index = self.find(id);
+        let case = &mut self.report.cases[index];
+        if case.verdict != Verdict::Fail {
+            return;
+        }
+        case.attempts.push(Attempt {
+            why: case.why.take().unwrap_or_default(),
+            took: std::mem::take(&mut case.took),
+            console: std::mem::take(&mut case.console),
+        });
+        // Figures of a failed attempt would stand beside those of the next.
+        case.facts.clear();
+        case.verdict = Verdict::Skip;
+        self.progress[index] = Progress::NotReached;
+    }
+
     fn finish_case(&mut self, id: &CaseId) -> usize {
         let running = self.case.filter(|&index| self.report.cases[index].id == *id);
         let index = running.unwrap_or_else(|| self.next(id, Progress::NotReached));
@@ -264,6 +283,7 @@ fn empty(plan: &BoardPlan) -> Report {
         hil: String::new(),
         started: String::new(),
         seed: plan.seed,
+        retries: plan.retries,
         took: 0.0,
         sessions: Vec::new(),
         cases: Vec::new(),
@@ -297,6 +317,7 @@ pub(crate) fn unplanned_case(id: &CaseId, session: Option<usize>) -> CaseReport 
         verdict: Verdict::Skip,
         standing: Standing::Skipped,
         why: None,
+        attempts: Vec::new(),
         started: None,
         took: 0.0,
         required: false,

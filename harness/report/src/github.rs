@@ -62,6 +62,8 @@ fn badge(standing: Standing) -> &'static str {
     match standing {
         Standing::Passed => "✅ pass",
         Standing::UnexpectedPass => "⚠️ unexpected pass",
+        Standing::Flaky => "⚠️ **flaky**",
+        Standing::FlakyFailure => "❌ **flaky**",
         Standing::Failed => "❌ **fail**",
         Standing::RequiredSkip => "❌ **skipped, but required**",
         Standing::ExpectedFailure => "🟡 expected failure",
@@ -119,8 +121,10 @@ pub fn annotations(reports: &[Report]) -> String {
 
 fn annotate(text: &mut String, report: &Report, case: &CaseReport) {
     let kind = match case.standing {
-        Standing::Failed | Standing::RequiredSkip | Standing::Broken => "error",
-        Standing::UnexpectedPass => "warning",
+        Standing::Failed | Standing::FlakyFailure | Standing::RequiredSkip | Standing::Broken => {
+            "error"
+        }
+        Standing::UnexpectedPass | Standing::Flaky => "warning",
         Standing::ExpectedFailure => "notice",
         Standing::Passed | Standing::Skipped => return,
     };

@@ -146,6 +146,12 @@ impl Board {
                 self.case = Some(case.clone());
                 None
             }
+            What::CaseRetried { case, attempt } => {
+                self.finished = self.finished.saturating_sub(1);
+                self.at("booting anew");
+                let case = terminal(&case.to_string(), 80);
+                Some(format!("{case} failed and is run again: attempt {attempt}"))
+            }
             What::CaseFinished { case, verdict, why, took, .. } => {
                 Some(self.finish(case, *verdict, why.as_deref(), *took, colour))
             }

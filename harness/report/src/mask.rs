@@ -60,7 +60,9 @@ fn visit(what: &mut What, hide: &mut dyn FnMut(&mut String)) {
             hide(why);
             console.iter_mut().for_each(hide);
         }
-        What::CaseStarted { case } => visit_id(case, hide),
+        What::CaseStarted { case } | What::CaseRetried { case, attempt: _ } => {
+            visit_id(case, hide);
+        }
         What::Fact { case, name, value: _, unit } => {
             if let Some(case) = case {
                 visit_id(case, hide);

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hil_core::plan::CaseId;
+use hil_core::plan::{CaseId, Retries};
 use hil_core::verdict::Verdict;
 
 use crate::events_file::FILE_NAME;
@@ -106,6 +106,7 @@ fn nothing_recorded(board_dir: &Path, error: &FoldError) -> Report {
         hil: String::new(),
         started: String::new(),
         seed: 0,
+        retries: Retries::default(),
         took: 0.0,
         sessions: Vec::new(),
         cases: vec![case],

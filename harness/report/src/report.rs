@@ -4,7 +4,7 @@
 //! is shown, in the file of each report.
 
 use hil_core::parts::{Alarm, CutPolicy, CutReport};
-use hil_core::plan::CaseId;
+use hil_core::plan::{CaseId, Retries};
 use hil_core::stage::Stage;
 use hil_core::verdict::{Verdict, exit};
 
@@ -18,6 +18,7 @@ pub struct Report {
     /// RFC 3339, UTC.
     pub started: String,
     pub seed: u64,
+    pub retries: Retries,
     /// Seconds; of a run that did not end, up to its last event.
     pub took: f64,
     pub sessions: Vec<Session>,
@@ -102,6 +103,14 @@ pub struct BringUp {
     pub console: Vec<String>,
 }
 
+/// A failed attempt at a case that was run again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attempt {
+    pub why: String,
+    pub took: f64,
+    pub console: Vec<String>,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct CaseReport {
     pub id: CaseId,
@@ -113,6 +122,8 @@ pub struct CaseReport {
     pub standing: Standing,
     /// Why, unless passed.
     pub why: Option<String>,
+    /// How it failed before it was run again; the last attempt is the case itself.
+    pub attempts: Vec<Attempt>,
     /// Seconds since the start of the run.
     pub started: Option<f64>,
     pub took: f64,
@@ -132,6 +143,10 @@ pub enum Standing {
     Passed,
     /// Passed, though a failure was expected: told, but no failure.
     UnexpectedPass,
+    /// Passed when it was run again, after it had failed: told, but no failure.
+    Flaky,
+    /// The same, where that is a failure (`--flaky fail`).
+    FlakyFailure,
     Failed,
     /// Failed as the expected-failures file says: told, but no failure.
     ExpectedFailure,
@@ -147,6 +162,7 @@ impl Standing {
         match self {
             Standing::Passed => "pass",
             Standing::UnexpectedPass => "pass!",
+            Standing::Flaky | Standing::FlakyFailure => "FLAKY",
             Standing::Failed | Standing::RequiredSkip => "FAIL",
             Standing::ExpectedFailure => "xfail",
             Standing::Broken => "BROKEN",
@@ -156,7 +172,7 @@ impl Standing {
 
     /// Whether the product is to blame, which sets the exit code.
     pub fn is_failure(self) -> bool {
-        matches!(self, Standing::Failed | Standing::RequiredSkip)
+        matches!(self, Standing::Failed | Standing::RequiredSkip | Standing::FlakyFailure)
     }
 
     /// Whether somebody must look at it.
@@ -175,10 +191,20 @@ impl CaseReport {
             Standing::UnexpectedPass => Some(format!(
                 "passed, but was expected to fail ({expected}): take it off the expected failures"
             )),
+            Standing::Flaky | Standing::FlakyFailure => Some(self.flaky()),
             Standing::ExpectedFailure => Some(format!("expected failure: {expected}: {why}")),
             Standing::RequiredSkip => Some(format!("required, but skipped: {why}")),
             Standing::Failed | Standing::Broken | Standing::Skipped => Some(why.to_string()),
         }
+    }
+
+    fn flaky(&self) -> String {
+        let failed = match self.attempts.len() {
+            1 => "failed once".to_string(),
+            times => format!("failed {times} times"),
+        };
+        let why = self.attempts.last().map_or("", |attempt| attempt.why.as_str());
+        format!("{failed}, then passed when it was run again: {why}")
     }
 }
 
@@ -186,6 +212,8 @@ impl CaseReport {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     pub passed: usize,
+    /// Passed only when run again, and not counted as failures.
+    pub flaky: usize,
     pub failed: usize,
     pub broken: usize,
     pub skipped: usize,
@@ -196,7 +224,8 @@ pub struct Totals {
 
 impl Totals {
     pub fn cases(&self) -> usize {
-        self.passed + self.failed + self.broken + self.skipped + self.expected_failures
+        let found = self.passed + self.flaky + self.failed;
+        found + self.broken + self.skipped + self.expected_failures
     }
 
     fn count(&mut self, standing: Standing) {
@@ -206,7 +235,8 @@ impl Totals {
                 self.passed += 1;
                 self.unexpected_passes += 1;
             }
-            Standing::Failed | Standing::RequiredSkip => self.failed += 1,
+            Standing::Flaky => self.flaky += 1,
+            Standing::Failed | Standing::RequiredSkip | Standing::FlakyFailure => self.failed += 1,
             Standing::ExpectedFailure => self.expected_failures += 1,
             Standing::Broken => self.broken += 1,
             Standing::Skipped => self.skipped += 1,
@@ -223,6 +253,7 @@ impl std::fmt::Display for Totals {
             write!(f, " ({} unexpectedly)", self.unexpected_passes)?;
         }
         for (count, word) in [
+            (self.flaky, "flaky"),
             (self.failed, "failed"),
             (self.broken, "broken"),
             (self.expected_failures, "failed as expected"),

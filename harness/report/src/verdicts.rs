@@ -23,6 +23,7 @@ pub(crate) fn conclude(mut folding: Folding) -> Report {
     for index in 0..folding.progress.len() {
         settle(&mut folding, index);
     }
+    folding.report.cases.iter_mut().for_each(failure_stands);
     let died_idle = folding.report.end == End::Died && folding.case.is_none();
     let broke_off = died_idle.then(|| broke_off(&folding));
     let (mut report, unsafe_boards) = (folding.report, folding.left_unsafe);
@@ -58,6 +59,16 @@ fn settle(folding: &mut Folding, index: usize) {
     let so_far = folding.last - case.started.unwrap_or(folding.last);
     let case = &mut folding.report.cases[index];
     (case.verdict, case.why, case.took) = (verdict, Some(why), so_far.max(0.0));
+}
+
+/// A failure that no pass followed stands, however little came of the retries.
+fn failure_stands(case: &mut CaseReport) {
+    let Some(failed) = case.attempts.last() else { return };
+    if matches!(case.verdict, Verdict::Broken | Verdict::Skip) {
+        let retry = case.why.take().unwrap_or_default();
+        case.why = Some(format!("{}; run again, it was {}: {retry}", failed.why, case.verdict));
+        case.verdict = Verdict::Fail;
+    }
 }
 
 fn not_reached(session: Option<&Session>, end: End) -> (Verdict, String) {
@@ -139,6 +150,10 @@ fn number_equal_names(cases: &mut [CaseReport]) {
 fn judge(report: &mut Report) {
     for case in &mut report.cases {
         case.standing = match (case.verdict, &case.expected) {
+            (Verdict::Pass, _) if !case.attempts.is_empty() => match report.retries.flaky_fails {
+                true => Standing::FlakyFailure,
+                false => Standing::Flaky,
+            },
             (Verdict::Pass, None) => Standing::Passed,
             (Verdict::Pass, Some(_)) => Standing::UnexpectedPass,
             (Verdict::Fail, None) => Standing::Failed,

@@ -114,6 +114,7 @@ async fn run_board(shared: &Shared, board: BoardRun, interrupt: Interrupt) {
             rack: &*shared.rack,
             suites: shared.suites,
             keep: shared.keep,
+            retries: board.plan.retries.most,
             interrupt: interrupt.clone(),
             kept: &*shared.kept,
         };

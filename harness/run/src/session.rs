@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::adapters;
-use crate::case;
+use crate::case::{self, Ended};
 use crate::interrupt::Interrupt;
 use crate::rack::{Lease, Rack};
 
@@ -31,6 +31,8 @@ pub(crate) struct Context<'c> {
     pub(crate) rack: &'c dyn Rack,
     pub(crate) suites: &'c [Suite],
     pub(crate) keep: bool,
+    /// How often a case that fails is run again.
+    pub(crate) retries: u32,
     pub(crate) interrupt: Interrupt,
     /// Told how to reach a board that is kept alive.
     pub(crate) kept: &'c (dyn Fn(&str, &[String]) + Send + Sync),
@@ -148,8 +150,7 @@ fn record_alarm(journal: &Journal, sighting: Sighting) {
 /// Runs the session's cases in order; whether one of them failed.
 async fn run_cases(context: &mut Context<'_>, rig: &mut Rig, plan: &SessionPlan) -> bool {
     if let Err(trouble) = bring_up(rig, &mut context.interrupt).await {
-        let trouble = case::judged(rig, trouble, &mut context.interrupt).await;
-        bring_up_failed(rig.journal(), &trouble, rig.console().tail(TAIL_LINES));
+        give_up(rig, trouble, &mut context.interrupt).await;
         return true;
     }
     let mut time = SuiteTime::new(context.suites);
@@ -166,13 +167,16 @@ async fn run_cases(context: &mut Context<'_>, rig: &mut Rig, plan: &SessionPlan)
         }
         // Only now: a board in doubt after its last case is switched off anyway.
         if suspect && let Err(trouble) = revive(rig, &mut revivals, &mut context.interrupt).await {
-            let trouble = case::judged(rig, trouble, &mut context.interrupt).await;
-            bring_up_failed(rig.journal(), &trouble, rig.console().tail(TAIL_LINES));
+            give_up(rig, trouble, &mut context.interrupt).await;
             return true;
         }
-        let begun = Instant::now();
-        let ended = case::run(rig, case.body, planned, left, &mut context.interrupt).await;
-        time.spend(suite, begun.elapsed());
+        let ended = match attempts(context, rig, (suite, case), planned, &mut time).await {
+            Ok(ended) => ended,
+            Err(trouble) => {
+                give_up(rig, trouble, &mut context.interrupt).await;
+                return true;
+            }
+        };
         suspect = ended.board_is_suspect;
         failed |= matches!(ended.verdict, Verdict::Fail | Verdict::Broken);
         if ended.interrupted || (failed && context.keep) {
@@ -180,6 +184,32 @@ async fn run_cases(context: &mut Context<'_>, rig: &mut Rig, plan: &SessionPlan)
         }
     }
     failed
+}
+
+/// Runs a case; for as long as it fails and may be run again, each time on a board booted anew. An
+/// error is that boot's. Only a failure is a matter of chance to be looked into: of a broken rack a
+/// retry would hide how broken it is (decision 0020).
+async fn attempts(
+    context: &mut Context<'_>,
+    rig: &mut Rig,
+    (suite, case): (&Suite, &Case),
+    planned: &PlannedCase,
+    time: &mut SuiteTime,
+) -> Outcome<Ended> {
+    let mut attempt = 1;
+    loop {
+        let (left, begun) = (time.left(suite, rig), Instant::now());
+        let ended = case::run(rig, case.body, planned, left, &mut context.interrupt).await;
+        time.spend(suite, begun.elapsed());
+        let again = ended.verdict == Verdict::Fail && planned.expected.is_none();
+        if !again || attempt > context.retries || time.left(suite, rig).is_zero() {
+            return Ok(ended);
+        }
+        attempt += 1;
+        rig.journal().record(What::CaseRetried { case: planned.id.clone(), attempt });
+        rig.power_off().await?;
+        bring_up(rig, &mut context.interrupt).await?;
+    }
 }
 
 /// Power on, and ready.
@@ -211,6 +241,12 @@ async fn answers(rig: &mut Rig) -> Outcome<bool> {
         return Ok(false);
     }
     Ok(rig.run_in("true", secs(3)).await.is_ok_and(|output| output.ok()))
+}
+
+/// The board does not come up: its cases are not run.
+async fn give_up(rig: &mut Rig, trouble: Trouble, interrupt: &mut Interrupt) {
+    let trouble = case::judged(rig, trouble, interrupt).await;
+    bring_up_failed(rig.journal(), &trouble, rig.console().tail(TAIL_LINES));
 }
 
 fn bring_up_failed(journal: &Journal, trouble: &Trouble, console: Vec<String>) {

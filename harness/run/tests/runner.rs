@@ -220,6 +220,12 @@ async fn fails(_rig: &mut Rig) -> Outcome {
     Err(Trouble::product("the product is wrong"))
 }
 
+/// Fails on a board that was powered on only once or twice.
+async fn needs_a_third_boot(_rig: &mut Rig) -> Outcome {
+    check!(air().power_ons.load(Ordering::SeqCst) > 2, "too fresh");
+    Ok(())
+}
+
 async fn hangs(_rig: &mut Rig) -> Outcome {
     std::future::pending().await
 }
@@ -246,6 +252,7 @@ async fn sees_a_panic(_rig: &mut Rig) -> Outcome {
 const PASSES: Case = case("passes", secs(5), hil_core::body!(passes));
 const AGAIN: Case = case("again", secs(5), hil_core::body!(passes));
 const FAILS: Case = case("fails", secs(5), hil_core::body!(fails));
+const THIRD: Case = case("third", secs(5), hil_core::body!(needs_a_third_boot));
 const HANGS: Case = case("hangs", secs(40), hil_core::body!(hangs));
 const MORE: Case = case("more", secs(40), hil_core::body!(hangs));
 const PANICS: Case = case("panics", secs(5), hil_core::body!(panics));
@@ -262,10 +269,10 @@ const UNMARKED: &str = "title = \"X\"\narch = \"arm\"\nsources = [\"s\"]\n";
 fn run(cases: &'static [Case], dead: bool) -> (Vec<What>, Arc<Air>) {
     let air = Arc::new(Air::default());
     air.dead.store(dead, Ordering::SeqCst);
-    (run_on(EMULATED, cases, &air), air)
+    (run_on(EMULATED, cases, &air, 0), air)
 }
 
-fn run_on(board: &str, cases: &'static [Case], air: &Arc<Air>) -> Vec<What> {
+fn run_on(board: &str, cases: &'static [Case], air: &Arc<Air>, retries: u32) -> Vec<What> {
     let suite: &'static [Suite] =
         Box::leak(Box::new([Suite { name: "s", about: "", cases, deadline: secs(60) }]));
     let name = if board.contains("[qemu]") { "qemu-x.toml" } else { "x.toml" };
@@ -280,7 +287,8 @@ fn run_on(board: &str, cases: &'static [Case], air: &Arc<Air>) -> Vec<What> {
         repeat: 1,
         seed: 1,
     };
-    let plan = plan_board(&board, &[(&image, "d".into())], &selection);
+    let mut plan = plan_board(&board, &[(&image, "d".into())], &selection);
+    plan.retries.most = retries;
     let prepared = Prepared { image: Arc::new(image), disk: None, digest: "d".into() };
     let heard = Arc::new(Heard::default());
     AIR.with(|cell| *cell.borrow_mut() = Some(air.clone()));
@@ -390,13 +398,41 @@ fn a_dead_board_is_one_failure_and_no_case_is_started() {
     assert!(!events.iter().any(|event| matches!(event, What::CaseStarted { .. })));
 }
 
+#[test]
+fn a_case_that_fails_is_run_again_each_time_on_a_board_booted_anew() {
+    for (retries, verdicts) in [
+        (0, vec![Verdict::Fail]),
+        (1, vec![Verdict::Fail, Verdict::Fail]),
+        (5, vec![Verdict::Fail, Verdict::Fail, Verdict::Pass]),
+    ] {
+        let air = Arc::new(Air::default());
+        let events = run_on(EMULATED, &[THIRD, PASSES], &air, retries);
+        let third = events.iter().filter_map(|event| match event {
+            What::CaseFinished { case, verdict, .. } if case.name == "third" => Some(*verdict),
+            _ => None,
+        });
+        assert_eq!(third.collect::<Vec<_>>(), verdicts);
+        let again = events.iter().filter(|event| matches!(event, What::CaseRetried { .. })).count();
+        assert_eq!(again, verdicts.len() - 1);
+        assert_eq!(air.power_ons.load(Ordering::SeqCst) as usize, verdicts.len());
+        assert_eq!(verdict(&events, "passes").0, Verdict::Pass);
+    }
+}
+
+#[test]
+fn what_is_broken_is_not_run_again() {
+    let events = run_on(EMULATED, &[PANICS], &Arc::new(Air::default()), 3);
+    assert_eq!(verdict(&events, "panics").0, Verdict::Broken);
+    assert!(!events.iter().any(|event| matches!(event, What::CaseRetried { .. })));
+}
+
 /// How a dead board is judged that had said `before` bytes when it got power, and `after` then.
 fn dead(board: &str, before: u64, after: u64) -> (Verdict, String) {
     let air = Arc::new(Air::default());
     air.dead.store(true, Ordering::SeqCst);
     air.bytes.store(before, Ordering::SeqCst);
     air.says.store(after, Ordering::SeqCst);
-    let events = run_on(board, &[PASSES], &air);
+    let events = run_on(board, &[PASSES], &air, 0);
     let found = events.iter().find_map(|event| match event {
         What::BringUpFailed { verdict, why, .. } => Some((*verdict, why.clone())),
         _ => None,

@@ -2,7 +2,7 @@
 
 use hil_core::event::{Event, SCHEMA, What};
 use hil_core::parts::{Alarm, CutPolicy, CutReport};
-use hil_core::plan::{BoardPlan, CaseId, PlannedCase, PlannedSkip, SessionPlan};
+use hil_core::plan::{BoardPlan, CaseId, PlannedCase, PlannedSkip, Retries, SessionPlan};
 use hil_core::stage::Stage;
 use hil_core::verdict::Verdict;
 
@@ -38,6 +38,7 @@ pub(crate) fn plan(board: &str, sessions: &[(&str, &[&str])], skips: &[(&str, &s
         seed: 42,
         sessions: sessions.iter().map(session).collect(),
         skips: skips.iter().map(skip).collect(),
+        retries: Retries::default(),
     }
 }
 
@@ -113,6 +114,10 @@ impl Run {
 
     pub(crate) fn fail(self, case: &str, why: &str) -> Run {
         self.begin(case).end(case, Verdict::Fail, Some(why), &["last words"])
+    }
+
+    pub(crate) fn again(self, case: &str, attempt: u32) -> Run {
+        self.then(What::CaseRetried { case: id(case), attempt })
     }
 
     pub(crate) fn skip(self, case: &str, why: &str) -> Run {

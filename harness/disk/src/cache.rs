@@ -123,6 +123,11 @@ impl Cache {
         &self.layer
     }
 
+    /// The layer, of which nothing may be pending.
+    pub(crate) fn layer_mut(&mut self) -> &mut Layer {
+        &mut self.layer
+    }
+
     pub(crate) fn journal(&mut self) -> &mut Journal {
         &mut self.journal
     }

@@ -198,6 +198,7 @@ impl Rack for QemuRack {
             qmp: corner.socket("qmp")?,
             forwards: if uses_ssh(board, image) { ssh_ports(image) } else { Vec::new() },
             extra: Vec::new(),
+            begin: Begin::PowerOn,
             paused: false,
             patience: hil_qemu::launch::PATIENCE,
         };

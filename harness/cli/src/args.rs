@@ -86,6 +86,11 @@ pub(crate) struct SelectArgs {
     /// What a flaky case does to the exit code
     #[arg(long, value_enum, default_value_t = FlakyArg::Pass)]
     pub(crate) flaky: FlakyArg,
+    /// What cases start from that leave a board in another state than they found it: `fork`, a copy
+    /// of the booted board (a reboot, where a board cannot be copied), `reboot`, or `shared`, the
+    /// board as the case before left it, which is quick and less sure
+    #[arg(long, value_enum, default_value_t = IsolationArg::Fork)]
+    pub(crate) isolation: IsolationArg,
     /// Seed of all chance in the run; the same seed gives the same plan (default: 1)
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
@@ -126,6 +131,9 @@ pub(crate) struct RunArgs {
     /// Accelerator of emulated boards
     #[arg(long, value_enum, default_value_t = AccelArg::Auto)]
     pub(crate) accel: AccelArg,
+    /// Boot each board anew, even if an earlier run has saved it booted
+    #[arg(long)]
+    pub(crate) fresh: bool,
     /// Record every write, flush and discard of emulated disks in DIR/<board>/
     #[arg(long)]
     pub(crate) write_log: bool,
@@ -138,6 +146,13 @@ pub(crate) struct PlanArgs {
     /// The plan as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub(crate) enum IsolationArg {
+    Fork,
+    Reboot,
+    Shared,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]

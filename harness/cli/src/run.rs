@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hil_core::board::Board;
+use hil_core::case::Isolation;
 use hil_core::event::Clock;
 use hil_core::mask::Masker;
 use hil_core::plan::{BoardPlan, Retries, Selection, plan_board};
@@ -23,7 +24,7 @@ use hil_run::runner::{BoardRun, Run};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::args::{FlakyArg, PlanArgs, RunArgs, SelectArgs};
+use crate::args::{FlakyArg, IsolationArg, PlanArgs, RunArgs, SelectArgs};
 use crate::catalogue;
 use crate::failure::Failure;
 use crate::images::{self, Images};
@@ -74,6 +75,11 @@ fn resolve(args: &SelectArgs) -> Result<Resolved, Failure> {
         expected: &|full| selected.expects(full),
         repeat: args.repeat,
         seed: args.seed,
+        forks_as: match args.isolation {
+            IsolationArg::Fork => Isolation::Fork,
+            IsolationArg::Reboot => Isolation::Reboot,
+            IsolationArg::Shared => Isolation::Shared,
+        },
     };
     let plan = |board: &Arc<Board>| {
         let of_board: Vec<_> =
@@ -195,7 +201,12 @@ fn drive(
     (clock, started): (Clock, String),
     live: Arc<Live>,
 ) -> Result<Option<String>, Failure> {
-    let settings = Settings { accel: args.accel, write_log: args.write_log, keep: args.keep };
+    let settings = Settings {
+        accel: args.accel,
+        write_log: args.write_log,
+        keep: args.keep,
+        fresh: args.fresh,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)

@@ -55,6 +55,17 @@ pub enum What {
         stage: Stage,
         took: f64,
     },
+    /// The board that is ready was saved, to start cases from forks of it: how, in how many seconds.
+    Saved {
+        how: String,
+        took: f64,
+    },
+    /// A fork of the saved board runs: seconds from the wish for it until its guest ran on, and
+    /// until it had answered its first command.
+    Forked {
+        running: f64,
+        answered: f64,
+    },
     PowerOn,
     PowerOff,
     PowerCut {

@@ -1,5 +1,6 @@
 //! The traits a rig is made of: power, console, shell. One implementation a device kind.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,6 +94,41 @@ pub trait Power: Send {
     }
     /// Holds `Some` once the rack has lost the board: an emulator that died, a relay that went.
     fn loss(&self) -> watch::Receiver<Option<Trouble>>;
+    /// Gives a board without power its medium as it was provisioned. `false` where that would mean
+    /// to write it anew: then everything on it stays.
+    async fn renew(&mut self) -> Outcome<bool> {
+        Ok(false)
+    }
+    /// What saves the board and starts it from there, if this one can.
+    fn forks(&mut self) -> Option<&mut dyn Forks> {
+        None
+    }
+}
+
+/// What is known of a saved board beside the machine itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Of the boot it was saved after.
+    pub boot_times: BTreeMap<Stage, Duration>,
+    /// The session on its console.
+    pub login: Option<String>,
+    pub ssh: Option<String>,
+}
+
+/// A board that can be saved while it runs, and started from that as often as is wanted.
+#[async_trait]
+pub trait Forks: Send {
+    /// How, for people: `VM template`.
+    fn label(&self) -> String;
+    /// What there is to start from: saved by this session, or by an earlier run from the same image
+    /// on the same machine.
+    fn saved(&self) -> Option<Kept>;
+    /// Saves the board as it runs. It is gone afterwards, as after [`Power::off`].
+    async fn save(&mut self, kept: Kept) -> Outcome;
+    /// Forgets what was saved: it proved to be of no use.
+    fn discard(&mut self);
+    /// Ends the board, if it runs, and lets it go on from what was saved, on a medium of its own.
+    async fn fork(&mut self) -> Outcome;
 }
 
 /// What a guest asks of its disk, as far as a power cut can be timed by it.
@@ -249,4 +285,13 @@ pub trait Shell: Send {
     ) -> Outcome;
     /// Forgets the session: the board lost power or was reset.
     fn forget(&mut self);
+    /// What [`Shell::recall`] must know to go on with this session after the board was saved; `None`
+    /// where a session does not live on the board alone.
+    fn keep(&self) -> Option<String> {
+        None
+    }
+    /// The board stands where it was saved: goes on with the session of then.
+    fn recall(&mut self, _kept: Option<&str>) {
+        self.forget();
+    }
 }

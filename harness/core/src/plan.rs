@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::board::Board;
-use crate::case::{Case, Need, Suite};
+use crate::case::{Case, Isolation, Need, Suite};
 use crate::image::Image;
 
 /// Which case; its text form is `suite/name`, or `suite/name#2` for a repetition.
@@ -35,6 +35,8 @@ pub struct PlannedCase {
     pub seed: u64,
     /// Seconds, before scaling by board and accelerator.
     pub deadline_s: f64,
+    #[serde(default)]
+    pub isolation: Isolation,
     /// A skip of this case is a failure (`--require`).
     pub required: bool,
     /// Why a failure is expected, from the expected-failures file.
@@ -93,6 +95,8 @@ pub struct Selection<'s> {
     pub expected: &'s dyn Fn(&str) -> Option<String>,
     pub repeat: u32,
     pub seed: u64,
+    /// What the cases start from that ask for a fork.
+    pub forks_as: Isolation,
 }
 
 /// Plans one board: each case once, on the first image that has what it needs.
@@ -129,6 +133,10 @@ pub fn plan_board(
         }
     }
     sessions.retain(|session| !session.cases.is_empty());
+    for session in &mut sessions {
+        // Those that share a board come before those that each have one of their own.
+        session.cases.sort_by_key(|case| case.isolation);
+    }
     let retries = Retries::default();
     BoardPlan { board: board.name.clone(), seed: selection.seed, sessions, skips, retries }
 }
@@ -144,6 +152,10 @@ fn planned(
     PlannedCase {
         seed: derive_seed(selection.seed, &format!("{}/{id}", board.name)),
         deadline_s: case.deadline.as_secs_f64(),
+        isolation: match case.isolation {
+            Isolation::Fork => selection.forks_as,
+            other => other,
+        },
         required,
         expected: (selection.expected)(&full),
         id,
@@ -231,6 +243,7 @@ mod tests {
             expected: &|_| None,
             repeat,
             seed: 7,
+            forks_as: Isolation::Fork,
         };
         plan_board(&board, &[(&mini, "d1".into()), (&full, "d2".into())], &selection)
     }

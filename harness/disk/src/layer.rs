@@ -82,7 +82,13 @@ impl Layer {
     }
 
     /// A layer whose content is in `file` already, never to be written.
-    pub(crate) fn kept(parent: Base, file: File, dir: PathBuf, present: Sectors, size: u64) -> Layer {
+    pub(crate) fn kept(
+        parent: Base,
+        file: File,
+        dir: PathBuf,
+        present: Sectors,
+        size: u64,
+    ) -> Layer {
         Layer { parent, file, dir, present, size }
     }
 

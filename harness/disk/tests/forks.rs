@@ -1,5 +1,7 @@
 //! Disks made from another one's state: none sees what the others write.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::Bench;

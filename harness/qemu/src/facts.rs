@@ -87,6 +87,7 @@ fn asked(arch: Arch) -> Machine {
         rng: RngKind::None,
         serial_index: 0,
         rtc: None,
+        save: None,
         extra: Vec::new(),
         tcg: Tcg { cpu: "max".into(), slowness: 1.0, emulator: None },
         kvm: None,

@@ -33,6 +33,25 @@ pub struct LaunchSpec {
     pub patience: Duration,
 }
 
+impl Default for LaunchSpec {
+    fn default() -> LaunchSpec {
+        LaunchSpec {
+            name: "hil".into(),
+            accel: AccelKind::Tcg,
+            memory_mib: None,
+            boot: BootWith::Builtin,
+            disks: Vec::new(),
+            console: PathBuf::new(),
+            qmp: PathBuf::new(),
+            forwards: Vec::new(),
+            extra: Vec::new(),
+            begin: Begin::PowerOn,
+            paused: false,
+            patience: PATIENCE,
+        }
+    }
+}
+
 /// QEMU opens its channels in a fraction of a second; this is for hosts under heavy load.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 

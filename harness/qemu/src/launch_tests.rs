@@ -133,7 +133,8 @@ fn a_template_shares_its_ram_and_a_fork_copies_it() {
     let template = line(Begin::Template { ram: "/c,1/ram".into() });
     let part = "-machine virt,highmem=off,memory-backend=ram0\n";
     assert!(template.contains(part), "{template}");
-    let part = "-m 768M\n-object memory-backend-file,id=ram0,size=768M,share=on,mem-path=/c,,1/ram\n";
+    let part =
+        "-m 768M\n-object memory-backend-file,id=ram0,size=768M,share=on,mem-path=/c,,1/ram\n";
     assert!(template.contains(part), "{template}");
     assert!(!template.contains("-incoming"), "{template}");
     let fork = line(Begin::Saved { ram: Some("/c/ram".into()) });

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use hil_core::deadline::secs;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
@@ -14,7 +16,8 @@ use crate::error::{QemuError, QmpError};
 use crate::live::{ANSWER, Qemu};
 
 /// How a machine's RAM is saved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum SaveKind {
     /// It is a file already ([`Begin::Template`](crate::Begin::Template)), and stays where it is:
     /// saving and loading take milliseconds, whatever its size.

@@ -119,6 +119,7 @@ impl Folding {
             What::PowerOn => self.session_mut().boots.push(Boot::default()),
             // Told by the session's power and medium; the times stand in the events.
             What::PowerOff | What::Flashed { .. } => {}
+            What::Saved { .. } | What::Forked { .. } => {}
             What::PowerCut { policy, seed, report } => {
                 let cut = Cut { policy: *policy, seed: *seed, report: report.clone() };
                 self.session_mut().cuts.push(cut);

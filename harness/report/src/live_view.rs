@@ -168,6 +168,10 @@ impl Board {
                 self.over = true;
                 interrupted.then(|| "interrupted".to_string())
             }
+            What::Saved { how, took } => {
+                plain.then(|| format!("saved in {took:.2} s ({})", terminal(how, 60)))
+            }
+            What::Forked { .. } => None,
             What::PowerOn | What::PowerOff | What::Fact { .. } | What::Attachment { .. } => None,
         }
     }

@@ -51,6 +51,13 @@ fn visit(what: &mut What, hide: &mut dyn FnMut(&mut String)) {
             hide(how);
             *took = finite(*took);
         }
+        What::Saved { how, took } => {
+            hide(how);
+            *took = finite(*took);
+        }
+        What::Forked { running, answered } => {
+            (*running, *answered) = (finite(*running), finite(*answered));
+        }
         What::StageReached { stage: _, took } | What::SessionEnded { took } => {
             *took = finite(*took);
         }

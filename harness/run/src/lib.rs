@@ -9,3 +9,4 @@ pub mod prepare;
 pub mod rack;
 pub mod runner;
 mod session;
+mod start;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hil_core::board::Board;
-use hil_core::case::Suite;
+use hil_core::case::{Isolation, Suite};
 use hil_core::event::{Clock, Journal, SCHEMA, Sink, What};
 use hil_core::mask::Masker;
 use hil_core::plan::BoardPlan;
@@ -106,6 +106,7 @@ async fn run_board(shared: &Shared, board: BoardRun, interrupt: Interrupt) {
         let lease = Lease {
             board: board.board.clone(),
             image: image.clone(),
+            forks: plan.cases.iter().any(|case| case.isolation == Isolation::Fork),
             dir: board.dir.clone(),
             journal: journal.clone(),
             masker: board.masker.clone(),

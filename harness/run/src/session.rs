@@ -5,12 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hil_core::case::{Case, Suite};
-use hil_core::deadline::secs;
 use hil_core::event::{Journal, What};
 use hil_core::parts::{Console, Seen, Sighting};
 use hil_core::plan::{PlannedCase, SessionPlan};
 use hil_core::rig::{Rig, TAIL_LINES, lost};
-use hil_core::stage::Stage;
 use hil_core::trouble::{Outcome, Trouble};
 use hil_core::verdict::Verdict;
 
@@ -20,11 +18,9 @@ use tokio::time::Instant;
 
 use crate::adapters;
 use crate::case::{self, Ended};
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, or_interrupted};
 use crate::rack::{Lease, Rack};
-
-/// How often a board that a case left in doubt is brought up anew before it is given up.
-const REVIVALS: u32 = 3;
+use crate::start::Starts;
 
 /// What the runner lends to a session.
 pub(crate) struct Context<'c> {
@@ -72,18 +68,6 @@ async fn keep(context: &mut Context<'_>, rig: &mut Rig) {
     tokio::select! {
         () = context.interrupt.asked() => {}
         trouble = lost(&mut loss) => rig.journal().note(format!("the kept board is gone: {trouble}")),
-    }
-}
-
-/// `work`, unless the user asks to stop first.
-async fn or_interrupted<T>(
-    interrupt: &mut Interrupt,
-    work: impl Future<Output = Outcome<T>>,
-) -> Outcome<T> {
-    tokio::select! {
-        biased;
-        () = interrupt.asked() => Err(Trouble::rack("interrupted by the user")),
-        outcome = work => outcome,
     }
 }
 
@@ -149,35 +133,26 @@ fn record_alarm(journal: &Journal, sighting: Sighting) {
 
 /// Runs the session's cases in order; whether one of them failed.
 async fn run_cases(context: &mut Context<'_>, rig: &mut Rig, plan: &SessionPlan) -> bool {
-    if let Err(trouble) = bring_up(rig, &mut context.interrupt).await {
-        give_up(rig, trouble, &mut context.interrupt).await;
-        return true;
-    }
     let mut time = SuiteTime::new(context.suites);
-    let (mut failed, mut suspect, mut revivals) = (false, false, 0);
+    let mut starts = Starts::new(rig, plan);
+    let mut failed = false;
     for planned in &plan.cases {
         if context.interrupt.is_asked() {
             return failed;
         }
         let Some((suite, case)) = find(context.suites, planned) else { continue };
-        let left = time.left(suite, rig);
-        if left.is_zero() {
+        if time.left(suite, rig).is_zero() {
             skip(rig, planned, "the suite's deadline had passed".into());
             continue;
         }
-        // Only now: a board in doubt after its last case is switched off anyway.
-        if suspect && let Err(trouble) = revive(rig, &mut revivals, &mut context.interrupt).await {
-            give_up(rig, trouble, &mut context.interrupt).await;
-            return true;
-        }
-        let ended = match attempts(context, rig, (suite, case), planned, &mut time).await {
+        let case = (suite, case, planned);
+        let ended = match attempts(context, rig, case, &mut starts, &mut time).await {
             Ok(ended) => ended,
             Err(trouble) => {
                 give_up(rig, trouble, &mut context.interrupt).await;
                 return true;
             }
         };
-        suspect = ended.board_is_suspect;
         failed |= matches!(ended.verdict, Verdict::Fail | Verdict::Broken);
         if ended.interrupted || (failed && context.keep) {
             return failed;
@@ -186,61 +161,31 @@ async fn run_cases(context: &mut Context<'_>, rig: &mut Rig, plan: &SessionPlan)
     failed
 }
 
-/// Runs a case; for as long as it fails and may be run again, each time on a board booted anew. An
-/// error is that boot's. Only a failure is a matter of chance to be looked into: of a broken rack a
-/// retry would hide how broken it is (decision 0020).
+/// Runs a case; for as long as it fails and may be run again, each time on a board started anew. An
+/// error is a board that does not come up. Only a failure is a matter of chance to be looked into:
+/// of a broken rack a retry would hide how broken it is (decision 0020).
 async fn attempts(
     context: &mut Context<'_>,
     rig: &mut Rig,
-    (suite, case): (&Suite, &Case),
-    planned: &PlannedCase,
+    (suite, case, planned): (&Suite, &Case, &PlannedCase),
+    starts: &mut Starts,
     time: &mut SuiteTime,
 ) -> Outcome<Ended> {
     let mut attempt = 1;
     loop {
+        starts.before(rig, planned, &mut context.interrupt).await?;
         let (left, begun) = (time.left(suite, rig), Instant::now());
         let ended = case::run(rig, case.body, planned, left, &mut context.interrupt).await;
         time.spend(suite, begun.elapsed());
+        starts.after(ended.board_is_suspect);
         let again = ended.verdict == Verdict::Fail && planned.expected.is_none();
         if !again || attempt > context.retries || time.left(suite, rig).is_zero() {
             return Ok(ended);
         }
         attempt += 1;
         rig.journal().record(What::CaseRetried { case: planned.id.clone(), attempt });
-        rig.power_off().await?;
-        bring_up(rig, &mut context.interrupt).await?;
+        starts.again();
     }
-}
-
-/// Power on, and ready.
-async fn bring_up(rig: &mut Rig, interrupt: &mut Interrupt) -> Outcome {
-    rig.journal().doing("booting", None);
-    let boot = async {
-        rig.power_on().await?;
-        rig.reach(Stage::Ready).await
-    };
-    or_interrupted(interrupt, boot).await
-}
-
-/// A board that answers is left alone; one that does not is switched off and on again.
-async fn revive(rig: &mut Rig, count: &mut u32, interrupt: &mut Interrupt) -> Outcome {
-    if or_interrupted(interrupt, answers(rig)).await? {
-        return Ok(());
-    }
-    *count += 1;
-    if *count > REVIVALS {
-        return Err(Trouble::rack(format!("the board was lost {count} times; it is given up")));
-    }
-    rig.journal().note("the last case left the board in doubt; it is switched off and on again");
-    rig.power_off().await?;
-    bring_up(rig, interrupt).await
-}
-
-async fn answers(rig: &mut Rig) -> Outcome<bool> {
-    if rig.power().loss().borrow().is_some() || rig.shell().is_none() {
-        return Ok(false);
-    }
-    Ok(rig.run_in("true", secs(3)).await.is_ok_and(|output| output.ok()))
 }
 
 /// The board does not come up: its cases are not run.

@@ -17,7 +17,8 @@ use hil_core::event::{Clock, Event, Sink, What};
 use hil_core::image::Image;
 use hil_core::mask::Masker;
 use hil_core::parts::{
-    Alarm, Console, CutPolicy, CutReport, Match, Output, Power, Progress, Seen, Shell, Sighting,
+    Alarm, Console, CutPolicy, CutReport, Forks, Match, Output, Power, Progress, Seen, Shell,
+    Sighting,
 };
 use hil_core::plan::{Selection, plan_board};
 use hil_core::prelude::*;
@@ -29,6 +30,9 @@ use hil_run::rack::{Lease, Leased, Rack};
 use hil_run::runner::{BoardRun, Run};
 use regex::bytes::Regex;
 use tokio::sync::watch;
+
+#[path = "starts/mod.rs"]
+mod starts;
 
 /// What happens on the simulated board, seen and set by tests.
 #[derive(Default)]
@@ -42,6 +46,7 @@ struct Air {
     bytes: AtomicU64,
     says: AtomicU64,
     loss: Mutex<Option<watch::Sender<Option<Trouble>>>>,
+    saves: Mutex<starts::Saves>,
 }
 
 impl Air {
@@ -90,6 +95,10 @@ impl Power for AirPower {
     fn loss(&self) -> watch::Receiver<Option<Trouble>> {
         let mut loss = self.0.loss.lock().unwrap();
         loss.get_or_insert_with(|| watch::channel(None).0).subscribe()
+    }
+
+    fn forks(&mut self) -> Option<&mut dyn Forks> {
+        if self.0.saves.lock().unwrap().can { Some(self) } else { None }
     }
 }
 
@@ -286,6 +295,7 @@ fn run_on(board: &str, cases: &'static [Case], air: &Arc<Air>, retries: u32) -> 
         expected: &|_| None,
         repeat: 1,
         seed: 1,
+        forks_as: Isolation::Fork,
     };
     let mut plan = plan_board(&board, &[(&image, "d".into())], &selection);
     plan.retries.most = retries;

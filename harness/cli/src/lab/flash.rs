@@ -82,6 +82,7 @@ async fn write(
     let live = Arc::new(Live::stderr(masker.clone()));
     let sinks: Vec<Arc<dyn Sink>> = vec![live.clone(), Arc::new(Told(instance.name.clone()))];
     let lease = Lease {
+        forks: false,
         journal: Journal::new(&board.name, Clock::new(), sinks),
         board,
         image,

@@ -1,7 +1,9 @@
 //! One live, exclusively held board, as a case sees it.
 
+mod fork;
 mod judge;
 mod line;
+mod twin;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

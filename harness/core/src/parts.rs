@@ -86,7 +86,8 @@ pub trait Power: Send {
     fn off_delay(&self) -> Option<OffDelay> {
         None
     }
-    /// Holds `Some` once the rack has lost the board: an emulator that died, a relay that went.
+    /// Holds `Some` once nothing more can come of this boot: the rack has lost the board (an emulator
+    /// that died, a line that went), or its bootloader does not do what is typed at it.
     fn loss(&self) -> watch::Receiver<Option<Trouble>>;
 }
 

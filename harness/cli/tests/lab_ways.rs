@@ -36,7 +36,8 @@ fn tool(rack: &Rack, name: &str, words: &str, mode: &str, mux: &str, card: &str)
     let text = format!(
         "#!/bin/bash\nset -eu\nhere={home}\n\
          [ \"$*\" = \"{words}\" ] || {{ echo \"usage: {name}: not $*\" >&2; exit 64; }}\n\
-         {mode} || {{ echo '< waiting for any device >' >&2; exit 1; }}\n\
+         echo '< waiting for any device >'\n\
+         for n in {{1..100}}; do if {mode}; then break; fi; sleep 0.1; done\n{mode}\n\
          image=${{@: -1}}\n\"$here/rack/bin/usbsdmux\" \"$here/rack/dev/{mux}\" host\n\
          dd if=\"$image\" of=\"$here/rack/dev/{card}\" bs=1M conv=notrunc,sparse status=none\n\
          \"$here/rack/bin/usbsdmux\" \"$here/rack/dev/{mux}\" dut\necho 'Okay (50%) Done'\n",

@@ -60,7 +60,7 @@ pub enum Enter {
     /// Power alone: a strap is soldered, or the board has no other way to start.
     PowerOn,
     /// A contact across its button or strap, closed before power comes and until power is gone.
-    Contact(PowerSpec),
+    Contact(Box<PowerSpec>),
 }
 
 impl StorageSpec {

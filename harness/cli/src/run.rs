@@ -65,9 +65,10 @@ fn resolve(args: &SelectArgs) -> Result<Resolved, Failure> {
     }
     let manifests = images::manifests(&boards, &args.images, &instances)?;
     images::check_boots(&boards, &manifests, &catalogue)?;
+    images::check_uboot(&boards, &manifests)?;
     // A view of its own: which secrets there are is known only when the manifests are read.
     let images = images::prepare_all(&manifests, &Live::stderr(Masker::default()))?;
-    let masker = images::masker(&images)?;
+    let masker = images::masker(&images, instances.values().flatten())?;
     let selection = Selection {
         suites: &selected.suites,
         wanted: &|id| selected.wants(id),

@@ -27,6 +27,8 @@ pub enum Need {
     Updater,
     /// The manifest says which version must run.
     Version,
+    /// A folder that keeps what is written to it over reboots.
+    Persistent,
     /// Power that can be cut without asking the guest.
     PowerCut,
     /// An emulator, whose disks and clock the harness rules.
@@ -47,6 +49,7 @@ impl Need {
             Need::Slots => "no [slots] in image.toml",
             Need::Updater => "no [updater.…] in image.toml",
             Need::Version => "no [os] version in image.toml",
+            Need::Persistent => "no [os] persistent in image.toml",
             Need::PowerCut => "the board's power cannot be cut",
             Need::Emulated => "only an emulated board can do this",
         }
@@ -66,6 +69,7 @@ impl fmt::Display for Need {
             Need::Slots => "slots",
             Need::Updater => "updater",
             Need::Version => "version",
+            Need::Persistent => "persistent",
             Need::PowerCut => "power-cut",
             Need::Emulated => "emulated",
         };

@@ -92,7 +92,8 @@ pub trait Power: Send {
     fn tripwire(&self) -> Option<Arc<dyn Tripwire>> {
         None
     }
-    /// Holds `Some` once the rack has lost the board: an emulator that died, a relay that went.
+    /// Holds `Some` once nothing more can come of this boot: the rack has lost the board (an emulator
+    /// that died, a line that went), or its bootloader does not do what is typed at it.
     fn loss(&self) -> watch::Receiver<Option<Trouble>>;
     /// Gives a board without power its medium as it was provisioned. `false` where that would mean
     /// to write it anew: then everything on it stays.

@@ -1,6 +1,7 @@
 //! A built OS image and its manifest `image.toml`: artefacts, how it boots, how one logs in.
 
 mod engine;
+mod uboot;
 mod updater;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use crate::located::{ConfigError, from_toml};
 use crate::stage::StageMarks;
 
 pub use engine::{EngineFacts, EngineSpec, OfflineImage};
+pub use uboot::{Sent, UBootLines};
 pub use updater::{Rauc, UpdaterSpec};
 
 /// The manifest's format version this hil reads.
@@ -46,6 +48,12 @@ pub struct Image {
     pub disk: Option<Artefact>,
     #[serde(default)]
     pub boot: Boot,
+    /// The board's bootloader as one file, for a loader that starts the board with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bootloader: Option<Artefact>,
+    /// What is typed at U-Boot's prompt at each boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uboot: Option<UBootLines>,
     #[serde(default)]
     pub stages: StageMarks,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -171,7 +179,11 @@ pub struct Ssh {
 
 /// What the running OS says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default, expecting = "a table with `version` and `init`")]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a table with `version`, `init` and `persistent`"
+)]
 pub struct OsSpec {
     /// What `version_command` must print.
     pub version: Option<String>,
@@ -179,6 +191,10 @@ pub struct OsSpec {
     pub version_command: Option<String>,
     /// What runs as process 1. If absent, cases that need systemd are skipped.
     pub init: Option<Init>,
+    /// A folder that root can write and that keeps its content over reboots and updates:
+    /// `/mnt/data`. If absent, cases that leave something behind for the next boot are skipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub persistent: Option<String>,
 }
 
 /// The first process of the OS.
@@ -280,11 +296,19 @@ impl Image {
                 }
             }
         }
+        if let Some(folder) = self.os.persistent.as_ref().filter(|folder| !folder.starts_with('/'))
+        {
+            let why = format!("`{folder}` is no absolute path on the board");
+            return Err(at("os.persistent", why));
+        }
         if let Some(slots) = &self.slots
             && !slots.names.contains(&slots.first)
         {
             let why = format!("`{}` is none of the slots {:?}", slots.first, slots.names);
             return Err(at("slots.first", why));
+        }
+        if let Some(key) = self.uboot.as_ref().and_then(UBootLines::empty_line) {
+            return Err(at(&format!("uboot.{key}"), "an empty line starts nothing".into()));
         }
         for (index, inject) in self.inject.iter().enumerate() {
             if inject.file.is_some() == inject.text.is_some() {
@@ -335,6 +359,7 @@ impl Image {
         add(self.slots.is_some(), Need::Slots);
         add(self.updater.is_some(), Need::Updater);
         add(self.os.version.is_some(), Need::Version);
+        add(self.os.persistent.is_some(), Need::Persistent);
         offers
     }
 }

@@ -60,6 +60,8 @@ pub struct Rig {
     session_cursor: u64,
     /// Seconds from power-on to each stage of the last boot.
     boot_times: BTreeMap<Stage, Duration>,
+    /// The sockets of the SSH server that served when this boot was ready.
+    ssh_server: Option<Vec<String>>,
 }
 
 /// The kernel makes one anew at each boot (`Documentation/admin-guide/sysctl/kernel.rst`).
@@ -84,6 +86,7 @@ impl Rig {
             boot_cursor: session_cursor,
             session_cursor,
             boot_times: BTreeMap::new(),
+            ssh_server: None,
         }
     }
 
@@ -240,6 +243,7 @@ impl Rig {
         self.powered_at = self.journal.clock().now();
         self.boot_cursor = cursor;
         self.boot_times.clear();
+        self.ssh_server = None;
     }
 
     fn forget_sessions(&mut self) {
@@ -325,7 +329,9 @@ impl Rig {
             Some(shell) => {
                 let name = shell.name();
                 let opened = shell.open(deadline).await;
-                opened.map_err(|trouble| self.no_login(name, trouble))
+                opened.map_err(|trouble| self.no_login(name, trouble))?;
+                self.note_ssh_server(deadline).await;
+                Ok(())
             }
             None => Ok(()),
         }

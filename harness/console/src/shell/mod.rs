@@ -71,8 +71,9 @@ pub struct ConsoleShell {
 
 impl ConsoleShell {
     pub fn new(console: Arc<dyn Console>, login: Login) -> Outcome<ConsoleShell> {
-        let login_prompt = talk::regex(&login.prompt)?;
-        let alarms = Alarms::new().map_err(|why| Trouble::rack(format!("no regex: {why}")))?;
+        let no_regex = |why: regex::Error| Trouble::rack(format!("no regex: {why}"));
+        let login_prompt = Regex::new(&login.prompt).map_err(no_regex)?;
+        let alarms = Alarms::new().map_err(no_regex)?;
         let (session, busy, asked, floor, id) = (None, false, None, 0, 0);
         Ok(ConsoleShell { console, login, login_prompt, alarms, session, busy, asked, floor, id })
     }

@@ -9,13 +9,11 @@ use regex::bytes::Regex;
 const ECHO: &str = r#"(?-u)\b_h[a-z]\b|"~(?:[a-z]\d*:?)?\$"#;
 
 /// An answer between tildes; a numbered line of encoded output, cut short by noise perhaps.
-const ANSWER: &str =
-    r"(?-u)~[bfghiknptuv]\d+(?:[:.][^~]*)?~|^~\d+[oed]\d+:[A-Za-z0-9+/= ]*\.?";
+const ANSWER: &str = r"(?-u)~[bfghiknptuv]\d+(?:[:.][^~]*)?~|^~\d+[oed]\d+:[A-Za-z0-9+/= ]*\.?";
 
 /// Compiled once: whoever waits on a console in short turns asks for its last lines at each.
-static WORDS: LazyLock<Result<OwnWords, regex::Error>> = LazyLock::new(|| {
-    Ok(OwnWords { echo: Regex::new(ECHO)?, answer: Regex::new(ANSWER)? })
-});
+static WORDS: LazyLock<Result<OwnWords, regex::Error>> =
+    LazyLock::new(|| Ok(OwnWords { echo: Regex::new(ECHO)?, answer: Regex::new(ANSWER)? }));
 
 /// Tells the shell's own words from the board's.
 pub(crate) struct OwnWords {

@@ -6,6 +6,7 @@ mod demo;
 mod doctor;
 mod explain;
 mod failure;
+mod heap;
 mod images;
 mod keeper;
 mod lab;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     if let Some(code) = keeper::if_asked() {
         return code;
     }
+    heap::keep_small();
     let args = Args::parse();
     let done = match args.command {
         Command::Run(run) => run::run(&run),

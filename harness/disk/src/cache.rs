@@ -21,7 +21,7 @@ use crate::profile::Discard;
 use crate::ranges::{RangeMap, subtract};
 
 /// Bytes copied at a time from the journal to the layer.
-const COPY: usize = 128 << 10;
+const COPY: usize = 64 << 10;
 
 /// What a request does to its range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -71,19 +71,11 @@ pub struct ConsoleShell {
 
 impl ConsoleShell {
     pub fn new(console: Arc<dyn Console>, login: Login) -> Outcome<ConsoleShell> {
-        let login_prompt = talk::regex(&login.prompt)?;
-        let alarms = Alarms::new().map_err(|why| Trouble::rack(format!("no regex: {why}")))?;
-        Ok(ConsoleShell {
-            console,
-            login,
-            login_prompt,
-            alarms,
-            session: None,
-            busy: false,
-            asked: None,
-            floor: 0,
-            id: 0,
-        })
+        let no_regex = |why: regex::Error| Trouble::rack(format!("no regex: {why}"));
+        let login_prompt = Regex::new(&login.prompt).map_err(no_regex)?;
+        let alarms = Alarms::new().map_err(no_regex)?;
+        let (session, busy, asked, floor, id) = (None, false, None, 0, 0);
+        Ok(ConsoleShell { console, login, login_prompt, alarms, session, busy, asked, floor, id })
     }
 
     fn next_id(&mut self) -> u32 {

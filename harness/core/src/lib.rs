@@ -16,6 +16,7 @@ pub mod parts;
 pub mod plan;
 pub mod product;
 pub mod rig;
+pub mod rules;
 pub mod stage;
 pub mod trouble;
 pub mod verdict;

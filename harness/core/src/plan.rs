@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::board::Board;
 use crate::case::{Case, Need, Suite};
 use crate::image::Image;
+use crate::rules::Rules;
 
 /// Which case; its text form is `suite/name`, or `suite/name#2` for a repetition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -16,6 +17,15 @@ pub struct CaseId {
     pub name: String,
     /// From 1; more where `--repeat` asks for it.
     pub round: u32,
+}
+
+impl CaseId {
+    /// The name of a test within this case.
+    #[must_use]
+    pub fn within(mut self, name: &str) -> CaseId {
+        self.name = format!("{}/{name}", self.name);
+        self
+    }
 }
 
 impl fmt::Display for CaseId {
@@ -75,6 +85,8 @@ pub struct BoardPlan {
     pub skips: Vec<PlannedSkip>,
     #[serde(default)]
     pub retries: Retries,
+    #[serde(default)]
+    pub rules: Rules,
 }
 
 impl BoardPlan {
@@ -129,8 +141,14 @@ pub fn plan_board(
         }
     }
     sessions.retain(|session| !session.cases.is_empty());
-    let retries = Retries::default();
-    BoardPlan { board: board.name.clone(), seed: selection.seed, sessions, skips, retries }
+    BoardPlan {
+        board: board.name.clone(),
+        seed: selection.seed,
+        sessions,
+        skips,
+        retries: Retries::default(),
+        rules: Rules::default(),
+    }
 }
 
 fn planned(
@@ -198,8 +216,7 @@ mod tests {
     }
 
     const fn case(name: &'static str, needs: &'static [Need]) -> Case {
-        let body: crate::case::Body = |rig| Box::pin(nothing(rig));
-        Case::new(name, secs(5), body).needs(needs)
+        Case::new(name, secs(5), crate::body!(nothing)).needs(needs)
     }
 
     const SUITE: Suite = Suite {

@@ -168,6 +168,14 @@ impl Board {
                 self.over = true;
                 interrupted.then(|| "interrupted".to_string())
             }
+            What::Subtest { case, name, verdict, why, expected } => {
+                let standing = standing(*verdict, expected.is_some());
+                let word = painted(standing, standing.word(), colour);
+                let id = terminal(&format!("{case}/{name}"), 100);
+                let why = why.as_ref().map(|why| format!("  {}", terminal(why, 300)));
+                let why = why.unwrap_or_default();
+                (plain || standing.is_trouble()).then(|| format!("{id}  {word}{why}"))
+            }
             What::PowerOn | What::PowerOff | What::Fact { .. } | What::Attachment { .. } => None,
         }
     }

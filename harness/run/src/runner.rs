@@ -115,6 +115,7 @@ async fn run_board(shared: &Shared, board: BoardRun, interrupt: Interrupt) {
             suites: shared.suites,
             keep: shared.keep,
             retries: board.plan.retries.most,
+            rules: &board.plan.rules,
             interrupt: interrupt.clone(),
             kept: &*shared.kept,
         };

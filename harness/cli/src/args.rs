@@ -40,7 +40,7 @@ pub(crate) enum Command {
     /// List the boards, or explain one
     Boards(BoardsArgs),
     /// List the suites and their cases
-    Suites,
+    Suites(SuitesArgs),
     /// Rebuild the reports of a run from its events
     Report(ReportArgs),
     /// Physical boards by hand: who holds what, power, console, flash, hold, check
@@ -67,6 +67,10 @@ pub(crate) struct SelectArgs {
     /// Suite to run (default: all); may be given several times
     #[arg(short, long = "suite", value_name = "SUITE")]
     pub(crate) suites: Vec<String>,
+    /// More suites: a folder with a suite.toml, or a folder of such folders (default: ./suites, if
+    /// there is one). `hil schema suite` knows the format
+    #[arg(long = "suite-dir", value_name = "DIR")]
+    pub(crate) suite_dir: Option<PathBuf>,
     /// Only cases whose `suite/name` matches this glob; may be given several times
     #[arg(short, long = "case", value_name = "GLOB")]
     pub(crate) cases: Vec<String>,
@@ -160,6 +164,13 @@ pub(crate) struct BoardsArgs {
 }
 
 #[derive(ClapArgs, Clone, Debug)]
+pub(crate) struct SuitesArgs {
+    /// More suites: a folder with a suite.toml, or a folder of such folders (default: ./suites)
+    #[arg(long = "suite-dir", value_name = "DIR")]
+    pub(crate) suite_dir: Option<PathBuf>,
+}
+
+#[derive(ClapArgs, Clone, Debug)]
 pub(crate) struct ReportArgs {
     /// The `--out` folder of a run, or one board's folder in it
     pub(crate) dir: PathBuf,
@@ -188,6 +199,7 @@ pub(crate) enum SchemaKind {
     Image,
     Lab,
     Machine,
+    Suite,
 }
 
 fn rounds(text: &str) -> Result<u32, String> {

@@ -17,6 +17,7 @@ mod schema;
 mod select;
 mod show;
 mod signals;
+mod suites;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run::run(&run),
         Command::Plan(plan) => run::plan(&plan),
         Command::Boards(boards) => show::boards(&boards),
-        Command::Suites => show::suites(),
+        Command::Suites(suites) => show::suites(&suites),
         Command::Report(report) => show::report(&report),
         Command::Lab(lab) => lab::command::lab(&lab),
         Command::Doctor(doctor) => doctor::doctor(&doctor),

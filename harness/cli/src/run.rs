@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hil_core::board::Board;
+use hil_core::case::Suite;
 use hil_core::event::Clock;
 use hil_core::mask::Masker;
 use hil_core::plan::{BoardPlan, Retries, Selection, plan_board};
@@ -39,6 +40,7 @@ use crate::signals;
 /// All that is settled before anything is touched.
 struct Resolved {
     catalogue: Catalogue,
+    suites: &'static [Suite],
     boards: Vec<Arc<Board>>,
     /// Which instances of the lab may play each board.
     instances: BTreeMap<String, Vec<Instance>>,
@@ -79,11 +81,13 @@ fn resolve(args: &SelectArgs) -> Result<Resolved, Failure> {
         let of_board: Vec<_> =
             images[&board.name].iter().map(|p| (&*p.image, p.digest.clone())).collect();
         let retries = Retries { most: args.retries, flaky_fails: args.flaky == FlakyArg::Fail };
-        BoardPlan { retries, ..plan_board(board, &of_board, &selection) }
+        let rules = selected.rules.clone();
+        BoardPlan { retries, rules, ..plan_board(board, &of_board, &selection) }
     };
     let plans: Vec<BoardPlan> = boards.iter().map(plan).collect();
     let stagger = lab.map_or(0.0, |lab| lab.stagger_s);
-    Ok(Resolved { catalogue, boards, instances, stagger, images, plans, masker })
+    let suites = selected.all;
+    Ok(Resolved { catalogue, suites, boards, instances, stagger, images, plans, masker })
 }
 
 pub(crate) fn plan(args: &PlanArgs) -> Result<u8, Failure> {
@@ -165,7 +169,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
         stagger: Duration::from_secs_f64(resolved.stagger),
     });
     let racks = (resolved.catalogue, lab);
-    let defect = drive(args, racks, boards, jobs, (clock, started), live.clone())?;
+    let defect =
+        drive(args, racks, (resolved.suites, boards), jobs, (clock, started), live.clone())?;
     drop(live);
     let fault = files.iter().zip(&dirs).find_map(|(file, dir)| {
         file.fault().map(|why| format!("failed to write the events in {}: {why}", dir.display()))
@@ -190,7 +195,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
 fn drive(
     args: &RunArgs,
     (catalogue, lab): (Catalogue, Option<Wishes>),
-    boards: Vec<BoardRun>,
+    (suites, boards): (&'static [Suite], Vec<BoardRun>),
     jobs: usize,
     (clock, started): (Clock, String),
     live: Arc<Live>,
@@ -204,7 +209,7 @@ fn drive(
     let rack = Arc::new(racks(catalogue, settings, lab, &boards, clock)?);
     let run = |rack| Run {
         rack,
-        suites: hil_suites::SUITES,
+        suites,
         boards,
         jobs,
         keep: args.keep,

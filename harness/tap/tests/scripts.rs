@@ -1,5 +1,4 @@
 //! Whole scripts' outputs: what becomes of their tests, and of themselves.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 use hil_tap::{Format, Own, Point, Reader};
 

@@ -9,6 +9,7 @@ use crate::board::Board;
 use crate::case::{Case, Need, Suite};
 use crate::image::Image;
 use crate::rules::Rules;
+use crate::shard::Share;
 
 /// Which case; its text form is `suite/name`, or `suite/name#2` for a repetition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -87,11 +88,25 @@ pub struct BoardPlan {
     pub retries: Retries,
     #[serde(default)]
     pub rules: Rules,
+    /// Where the plan is spread over several runs.
+    #[serde(default)]
+    pub share: Option<Share>,
 }
 
 impl BoardPlan {
     pub fn cases(&self) -> usize {
         self.sessions.iter().map(|session| session.cases.len()).sum()
+    }
+
+    /// The plan with only some of its cases, and no session without one.
+    #[must_use]
+    pub fn only(mut self, wanted: impl Fn(&CaseId) -> bool) -> BoardPlan {
+        for session in &mut self.sessions {
+            session.cases.retain(|case| wanted(&case.id));
+        }
+        self.sessions.retain(|session| !session.cases.is_empty());
+        self.skips.retain(|skip| wanted(&skip.id));
+        self
     }
 }
 
@@ -148,6 +163,7 @@ pub fn plan_board(
         skips,
         retries: Retries::default(),
         rules: Rules::default(),
+        share: None,
     }
 }
 

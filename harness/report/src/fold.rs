@@ -325,6 +325,7 @@ fn empty(plan: &BoardPlan) -> Report {
         started: String::new(),
         seed: plan.seed,
         retries: plan.retries,
+        share: plan.share.clone(),
         took: 0.0,
         sessions: Vec::new(),
         cases: Vec::new(),

@@ -5,6 +5,7 @@
 
 use hil_core::parts::{Alarm, CutPolicy, CutReport};
 use hil_core::plan::{CaseId, Retries};
+use hil_core::shard::Share;
 use hil_core::stage::Stage;
 use hil_core::verdict::{Verdict, exit};
 
@@ -19,6 +20,7 @@ pub struct Report {
     pub started: String,
     pub seed: u64,
     pub retries: Retries,
+    pub share: Option<Share>,
     /// Seconds; of a run that did not end, up to its last event.
     pub took: f64,
     pub sessions: Vec<Session>,

@@ -14,7 +14,7 @@ use crate::report::{Attempt, CaseReport, End, Report, Session, Standing};
 /// The suite of what hil reports of itself.
 pub(crate) const OWN_SUITE: &str = "hil";
 /// How the reason of a skip begins that is the consequence of another trouble (DESIGN, "Nouns").
-const NOT_RUN: &str = "not run: ";
+pub(crate) const NOT_RUN: &str = "not run: ";
 const NO_RESULT: &str = "hil recorded no result of this case, though the run came to its end";
 
 pub(crate) fn conclude(mut folding: Folding) -> Report {
@@ -188,7 +188,7 @@ fn own_case(name: &str) -> CaseId {
 
 /// Two sessions of equally named images, or an event of a case that ran before, must not share a
 /// name: readers of JUnit drop the second.
-fn number_equal_names(cases: &mut [CaseReport]) {
+pub(crate) fn number_equal_names(cases: &mut [CaseReport]) {
     let mut seen = std::collections::BTreeSet::new();
     for case in cases {
         while !seen.insert(case.id.clone()) {

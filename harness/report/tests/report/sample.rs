@@ -41,6 +41,7 @@ pub(crate) fn plan(board: &str, sessions: &[(&str, &[&str])], skips: &[(&str, &s
         skips: skips.iter().map(skip).collect(),
         retries: Retries::default(),
         rules: Rules::default(),
+        share: None,
     }
 }
 

@@ -9,6 +9,7 @@ mod failure;
 mod images;
 mod keeper;
 mod lab;
+mod merge;
 mod outdir;
 mod paths;
 mod rack;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Boards(boards) => show::boards(&boards),
         Command::Suites(suites) => show::suites(&suites),
         Command::Report(report) => show::report(&report),
+        Command::Merge(merge) => merge::merge(&merge),
         Command::Lab(lab) => lab::command::lab(&lab),
         Command::Doctor(doctor) => doctor::doctor(&doctor),
         Command::Schema(schema) => schema::print(&schema),

@@ -8,7 +8,7 @@ use hil_core::verdict::Verdict;
 
 use crate::fold::unplanned_case;
 use crate::report::{CaseReport, End, Report, Standing};
-use crate::verdicts::{NOT_RUN, OWN_SUITE, number_equal_names};
+use crate::verdicts::{OWN_SUITE, number_equal_names};
 
 /// Why runs of one board do not belong together: a line for each difference from the first.
 pub fn differences(runs: &[Report]) -> Vec<String> {
@@ -128,7 +128,7 @@ impl Joined {
             // Stable: a test within a case stays behind it.
             self.cases.sort_by_key(|(case, _)| place.get(&of_plan(&case.id)).copied());
         }
-        let open = self.cases.iter().any(|(case, _)| is_open(case));
+        let open = self.cases.iter().any(|(case, _)| case.is_open());
         for (case, nth) in self.own {
             let past = case.verdict == Verdict::Broken && case.id.name != "safe-state" && !open;
             match past {
@@ -157,12 +157,6 @@ fn worth(case: &CaseReport) -> (u8, bool) {
         Verdict::Skip => 0,
     };
     (verdict, !case.attempts.is_empty())
-}
-
-/// Whether there is still something to run.
-fn is_open(case: &CaseReport) -> bool {
-    let not_run = case.why.as_deref().is_some_and(|why| why.starts_with(NOT_RUN));
-    case.verdict == Verdict::Broken || (case.verdict == Verdict::Skip && not_run)
 }
 
 /// The case of the plan that a test belongs to.

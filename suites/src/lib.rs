@@ -1,7 +1,9 @@
 //! The suites. One module a suite; each case is an async function over a rig and nothing else.
+//! `custom` makes suites of folders with a `suite.toml`, whose cases are scripts.
 
 mod boot;
 mod containers;
+pub mod custom;
 
 use hil_core::case::Suite;
 

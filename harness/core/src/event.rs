@@ -109,6 +109,16 @@ pub enum What {
         value: f64,
         unit: String,
     },
+    /// A test within a case that runs tests of its own, whose names the plan does not know.
+    Subtest {
+        case: CaseId,
+        name: String,
+        verdict: Verdict,
+        /// Why, unless passed.
+        why: Option<String>,
+        /// Why it says itself that it may fail.
+        expected: Option<String>,
+    },
     /// A file beside the events, by its path relative to them.
     Attachment {
         case: CaseId,

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::board::Board;
 use crate::case::{Case, Isolation, Need, Suite};
 use crate::image::Image;
+use crate::rules::Rules;
+use crate::shard::Share;
 
 /// Which case; its text form is `suite/name`, or `suite/name#2` for a repetition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -16,6 +18,15 @@ pub struct CaseId {
     pub name: String,
     /// From 1; more where `--repeat` asks for it.
     pub round: u32,
+}
+
+impl CaseId {
+    /// The name of a test within this case.
+    #[must_use]
+    pub fn within(mut self, name: &str) -> CaseId {
+        self.name = format!("{}/{name}", self.name);
+        self
+    }
 }
 
 impl fmt::Display for CaseId {
@@ -77,11 +88,27 @@ pub struct BoardPlan {
     pub skips: Vec<PlannedSkip>,
     #[serde(default)]
     pub retries: Retries,
+    #[serde(default)]
+    pub rules: Rules,
+    /// Where the plan is spread over several runs.
+    #[serde(default)]
+    pub share: Option<Share>,
 }
 
 impl BoardPlan {
     pub fn cases(&self) -> usize {
         self.sessions.iter().map(|session| session.cases.len()).sum()
+    }
+
+    /// The plan with only some of its cases, and no session without one.
+    #[must_use]
+    pub fn only(mut self, wanted: impl Fn(&CaseId) -> bool) -> BoardPlan {
+        for session in &mut self.sessions {
+            session.cases.retain(|case| wanted(&case.id));
+        }
+        self.sessions.retain(|session| !session.cases.is_empty());
+        self.skips.retain(|skip| wanted(&skip.id));
+        self
     }
 }
 
@@ -137,8 +164,15 @@ pub fn plan_board(
         // Those that share a board come before those that each have one of their own.
         session.cases.sort_by_key(|case| case.isolation);
     }
-    let retries = Retries::default();
-    BoardPlan { board: board.name.clone(), seed: selection.seed, sessions, skips, retries }
+    BoardPlan {
+        board: board.name.clone(),
+        seed: selection.seed,
+        sessions,
+        skips,
+        retries: Retries::default(),
+        rules: Rules::default(),
+        share: None,
+    }
 }
 
 fn planned(
@@ -210,8 +244,7 @@ mod tests {
     }
 
     const fn case(name: &'static str, needs: &'static [Need]) -> Case {
-        let body: crate::case::Body = |rig| Box::pin(nothing(rig));
-        Case::new(name, secs(5), body).needs(needs)
+        Case::new(name, secs(5), crate::body!(nothing)).needs(needs)
     }
 
     const SUITE: Suite = Suite {

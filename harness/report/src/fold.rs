@@ -2,8 +2,11 @@
 //!
 //! It only gathers; what is to be made of cases without a result is `verdicts`'.
 
+use std::collections::BTreeMap;
+
 use hil_core::event::{Event, What};
 use hil_core::plan::{BoardPlan, CaseId, PlannedCase, PlannedSkip};
+use hil_core::rules::Rules;
 use hil_core::stage::Stage;
 use hil_core::verdict::Verdict;
 
@@ -47,6 +50,9 @@ pub(crate) struct Folding {
     pub(crate) last: f64,
     /// What could not be switched off or made safe, and why.
     pub(crate) left_unsafe: Vec<String>,
+    /// Tests within cases, by the case's index: each attempt's, the last one's last.
+    pub(crate) subtests: BTreeMap<usize, Vec<Vec<CaseReport>>>,
+    pub(crate) rules: Rules,
 }
 
 /// Makes the report of the events of one board's run, however far it came.
@@ -79,6 +85,8 @@ impl Folding {
             case: None,
             last: 0.0,
             left_unsafe: Vec::new(),
+            subtests: BTreeMap::new(),
+            rules: plan.rules.clone(),
         };
         for (index, session) in plan.sessions.iter().enumerate() {
             let (image, digest) = (session.image.clone(), session.digest.clone());
@@ -133,6 +141,9 @@ impl Folding {
             What::Fact { case, name, value, unit } => {
                 let fact = Fact { name: name.clone(), value: *value, unit: unit.clone() };
                 self.fact(case.as_ref(), fact);
+            }
+            What::Subtest { case, name, verdict, why, expected } => {
+                self.subtest(case, name, *verdict, why.as_ref(), expected.as_ref());
             }
             What::Attachment { case, path } => {
                 let index = self.find(case);
@@ -220,6 +231,32 @@ impl Folding {
         }
     }
 
+    fn subtest(
+        &mut self,
+        of: &CaseId,
+        name: &str,
+        verdict: Verdict,
+        why: Option<&String>,
+        expected: Option<&String>,
+    ) {
+        let parent = self.find(of);
+        let id = of.clone().within(name);
+        let plain = format!("{}/{}", id.suite, id.name);
+        let rule = self.rules.expects(&format!("{}/{plain}", self.report.board));
+        let case = CaseReport {
+            verdict,
+            why: why.cloned(),
+            required: self.rules.requires(&plain),
+            expected: expected.map(String::as_str).or(rule).map(String::from),
+            started: Some(self.last),
+            ..unplanned_case(&id, self.report.cases[parent].session)
+        };
+        let attempts = self.subtests.entry(parent).or_insert_with(|| vec![Vec::new()]);
+        if let Some(last) = attempts.last_mut() {
+            last.push(case);
+        }
+    }
+
     fn start_case(&mut self, t: f64, id: &CaseId) {
         let index = self.next(id, Progress::NotReached);
         self.report.cases[index].started = Some(t);
@@ -230,15 +267,19 @@ impl Folding {
     /// The failure just recorded was no last word.
     fn retry(&mut self, id: &CaseId) {
         let index = self.find(id);
-        let case = &mut self.report.cases[index];
-        if case.verdict != Verdict::Fail {
+        if self.progress[index] != Progress::Finished {
             return;
         }
-        case.attempts.push(Attempt {
-            why: case.why.take().unwrap_or_default(),
-            took: std::mem::take(&mut case.took),
-            console: std::mem::take(&mut case.console),
-        });
+        let case = &mut self.report.cases[index];
+        let (why, took) = (case.why.take(), std::mem::take(&mut case.took));
+        let console = std::mem::take(&mut case.console);
+        // It may have passed itself while a test within it failed.
+        if case.verdict == Verdict::Fail {
+            case.attempts.push(Attempt { why: why.unwrap_or_default(), took, console });
+        }
+        if let Some(attempts) = self.subtests.get_mut(&index) {
+            attempts.push(Vec::new());
+        }
         // Figures of a failed attempt would stand beside those of the next.
         case.facts.clear();
         case.verdict = Verdict::Skip;
@@ -285,6 +326,7 @@ fn empty(plan: &BoardPlan) -> Report {
         started: String::new(),
         seed: plan.seed,
         retries: plan.retries,
+        share: plan.share.clone(),
         took: 0.0,
         sessions: Vec::new(),
         cases: Vec::new(),

@@ -172,6 +172,14 @@ impl Board {
                 plain.then(|| format!("saved in {took:.2} s ({})", terminal(how, 60)))
             }
             What::Forked { .. } => None,
+            What::Subtest { case, name, verdict, why, expected } => {
+                let standing = standing(*verdict, expected.is_some());
+                let word = painted(standing, standing.word(), colour);
+                let id = terminal(&format!("{case}/{name}"), 100);
+                let why = why.as_ref().map(|why| format!("  {}", terminal(why, 300)));
+                let why = why.unwrap_or_default();
+                (plain || standing.is_trouble()).then(|| format!("{id}  {word}{why}"))
+            }
             What::PowerOn | What::PowerOff | What::Fact { .. } | What::Attachment { .. } => None,
         }
     }

@@ -76,6 +76,11 @@ fn visit(what: &mut What, hide: &mut dyn FnMut(&mut String)) {
             }
             [name, unit].into_iter().for_each(hide);
         }
+        What::Subtest { case, name, verdict: _, why, expected } => {
+            visit_id(case, hide);
+            hide(name);
+            why.iter_mut().chain(expected).for_each(hide);
+        }
         What::Attachment { case, path } => {
             visit_id(case, hide);
             hide(path);
@@ -96,6 +101,11 @@ fn visit_id(id: &mut CaseId, hide: &mut dyn FnMut(&mut String)) {
 
 fn visit_plan(plan: &mut BoardPlan, hide: &mut dyn FnMut(&mut String)) {
     hide(&mut plan.board);
+    plan.rules.required.iter_mut().for_each(&mut *hide);
+    for (pattern, why) in &mut plan.rules.expected {
+        hide(pattern);
+        hide(why);
+    }
     for session in &mut plan.sessions {
         hide(&mut session.image);
         hide(&mut session.digest);

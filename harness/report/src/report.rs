@@ -5,8 +5,11 @@
 
 use hil_core::parts::{Alarm, CutPolicy, CutReport};
 use hil_core::plan::{CaseId, Retries};
+use hil_core::shard::Share;
 use hil_core::stage::Stage;
 use hil_core::verdict::{Verdict, exit};
+
+use crate::verdicts::NOT_RUN;
 
 /// One board's run.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +22,7 @@ pub struct Report {
     pub started: String,
     pub seed: u64,
     pub retries: Retries,
+    pub share: Option<Share>,
     /// Seconds; of a run that did not end, up to its last event.
     pub took: f64,
     pub sessions: Vec<Session>,
@@ -198,6 +202,12 @@ impl CaseReport {
         }
     }
 
+    /// Whether it has no verdict about the product yet: broken, or not run because of something else.
+    pub(crate) fn is_open(&self) -> bool {
+        let not_run = self.why.as_deref().is_some_and(|why| why.starts_with(NOT_RUN));
+        self.verdict == Verdict::Broken || (self.verdict == Verdict::Skip && not_run)
+    }
+
     fn flaky(&self) -> String {
         let failed = match self.attempts.len() {
             1 => "failed once".to_string(),
@@ -272,6 +282,12 @@ impl Report {
         let mut totals = Totals::default();
         self.cases.iter().for_each(|case| totals.count(case.standing));
         totals
+    }
+
+    /// The cases that need not be run again: those with a verdict about the product, and those that
+    /// were skipped for a reason of their own.
+    pub fn settled(&self) -> impl Iterator<Item = &CaseId> {
+        self.cases.iter().filter(|case| !case.is_open()).map(|case| &case.id)
     }
 
     pub fn session_of(&self, case: &CaseReport) -> Option<&Session> {

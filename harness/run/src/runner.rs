@@ -41,6 +41,8 @@ pub struct Run {
     pub keep: bool,
     pub kept: Kept,
     pub clock: Clock,
+    /// The version of hil, with the commit it was built from.
+    pub hil: String,
     /// Wall-clock start, RFC 3339, UTC.
     pub started: String,
     pub host: String,
@@ -58,6 +60,7 @@ impl Run {
             keep: self.keep,
             kept: self.kept,
             clock: self.clock,
+            hil: self.hil,
             started: self.started,
             host: self.host,
         });
@@ -83,6 +86,7 @@ struct Shared {
     keep: bool,
     kept: Kept,
     clock: Clock,
+    hil: String,
     started: String,
     host: String,
 }
@@ -93,7 +97,7 @@ async fn run_board(shared: &Shared, board: BoardRun, interrupt: Interrupt) {
     let mut kept = false;
     journal.record(What::RunStarted {
         schema: SCHEMA,
-        hil: env!("CARGO_PKG_VERSION").into(),
+        hil: shared.hil.clone(),
         started: shared.started.clone(),
         host: shared.host.clone(),
         plan: board.plan.clone(),
@@ -116,6 +120,7 @@ async fn run_board(shared: &Shared, board: BoardRun, interrupt: Interrupt) {
             suites: shared.suites,
             keep: shared.keep,
             retries: board.plan.retries.most,
+            rules: &board.plan.rules,
             interrupt: interrupt.clone(),
             kept: &*shared.kept,
         };

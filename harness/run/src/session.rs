@@ -9,6 +9,7 @@ use hil_core::event::{Journal, What};
 use hil_core::parts::{Console, Seen, Sighting};
 use hil_core::plan::{PlannedCase, SessionPlan};
 use hil_core::rig::{Rig, TAIL_LINES, lost};
+use hil_core::rules::Rules;
 use hil_core::trouble::{Outcome, Trouble};
 use hil_core::verdict::Verdict;
 
@@ -29,6 +30,7 @@ pub(crate) struct Context<'c> {
     pub(crate) keep: bool,
     /// How often a case that fails is run again.
     pub(crate) retries: u32,
+    pub(crate) rules: &'c Rules,
     pub(crate) interrupt: Interrupt,
     /// Told how to reach a board that is kept alive.
     pub(crate) kept: &'c (dyn Fn(&str, &[String]) + Send + Sync),
@@ -87,7 +89,8 @@ async fn lease_rig(
         medium: leased.medium.clone(),
     });
     let watcher = Watcher::start(leased.console.clone(), journal.clone());
-    let rig = Rig::new(leased.parts, adapters::for_image(&lease.image.image), journal);
+    let rig = Rig::new(leased.parts, adapters::for_image(&lease.image.image), journal)
+        .keeping_in(&lease.dir);
     Ok((rig, watcher))
 }
 
@@ -153,7 +156,7 @@ async fn run_cases(context: &mut Context<'_>, rig: &mut Rig, plan: &SessionPlan)
                 return true;
             }
         };
-        failed |= matches!(ended.verdict, Verdict::Fail | Verdict::Broken);
+        failed |= ended.verdict == Verdict::Broken || failed_at_all(context, rig, planned, &ended);
         if ended.interrupted || (failed && context.keep) {
             return failed;
         }
@@ -178,7 +181,7 @@ async fn attempts(
         let ended = case::run(rig, case.body, planned, left, &mut context.interrupt).await;
         time.spend(suite, begun.elapsed());
         starts.after(ended.board_is_suspect);
-        let again = ended.verdict == Verdict::Fail && planned.expected.is_none();
+        let again = failed_at_all(context, rig, planned, &ended) && planned.expected.is_none();
         if !again || attempt > context.retries || time.left(suite, rig).is_zero() {
             return Ok(ended);
         }
@@ -186,6 +189,13 @@ async fn attempts(
         rig.journal().record(What::CaseRetried { case: planned.id.clone(), attempt });
         starts.again();
     }
+}
+
+/// Whether a case failed, or a test within it of which that was not expected.
+fn failed_at_all(context: &Context<'_>, rig: &Rig, planned: &PlannedCase, ended: &Ended) -> bool {
+    let of_case = format!("{}/{}/{}", rig.board().name, planned.id.suite, planned.id.name);
+    let unexpected = |name: &String| context.rules.expects(&format!("{of_case}/{name}")).is_none();
+    ended.verdict == Verdict::Fail || ended.failed_subtests.iter().any(unexpected)
 }
 
 /// The board does not come up: its cases are not run.

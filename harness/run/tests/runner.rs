@@ -317,6 +317,7 @@ fn run_on(board: &str, cases: &'static [Case], air: &Arc<Air>, retries: u32) -> 
         keep: false,
         kept: Arc::new(|_, _| {}),
         clock: Clock::new(),
+        hil: String::new(),
         started: String::new(),
         host: String::new(),
     };

@@ -6,6 +6,7 @@ mod line;
 mod twin;
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::plan::CaseId;
 use crate::product::{Engine, Os, Updater};
 use crate::stage::Stage;
 use crate::trouble::{OrFail, Outcome, Trouble};
+use crate::verdict::Verdict;
 
 pub use judge::{fatal, lost};
 
@@ -51,6 +53,10 @@ pub struct Rig {
     journal: Journal,
     /// The case that runs now, for facts; and its seed.
     case: Option<(CaseId, u64)>,
+    /// Where captures and attachments go; exists.
+    dir: PathBuf,
+    /// The running case's subtests that failed and did not say that they may.
+    failed_subtests: Vec<String>,
     powered_at: Duration,
     /// Where the console's stream stood at power-on: what a mute board never leaves.
     powered_position: u64,
@@ -81,6 +87,8 @@ impl Rig {
             adapters,
             journal,
             case: None,
+            dir: PathBuf::new(),
+            failed_subtests: Vec::new(),
             powered_at: Duration::ZERO,
             powered_position: 0,
             boot_cursor: session_cursor,
@@ -88,6 +96,13 @@ impl Rig {
             boot_times: BTreeMap::new(),
             ssh_server: None,
         }
+    }
+
+    /// Where files of its cases are kept, beside the events.
+    #[must_use]
+    pub fn keeping_in(mut self, dir: &Path) -> Rig {
+        self.dir = dir.to_path_buf();
+        self
     }
 
     pub fn board(&self) -> &Arc<Board> {
@@ -145,6 +160,43 @@ impl Rig {
     /// Who runs now; set by the runner.
     pub fn set_case(&mut self, case: Option<(CaseId, u64)>) {
         self.case = case;
+        self.failed_subtests.clear();
+    }
+
+    /// Records a test within the running case. `expected` is why the test itself says that it may
+    /// fail.
+    pub fn subtest(
+        &mut self,
+        name: &str,
+        verdict: Verdict,
+        why: Option<String>,
+        expected: Option<String>,
+    ) {
+        let Some((case, _)) = self.case.clone() else { return };
+        if verdict == Verdict::Fail && expected.is_none() {
+            self.failed_subtests.push(name.into());
+        }
+        self.journal.record(What::Subtest { case, name: name.into(), verdict, why, expected });
+    }
+
+    pub fn failed_subtests(&self) -> &[String] {
+        &self.failed_subtests
+    }
+
+    /// A file of the running case, to be written beside the events and linked from the reports;
+    /// its folder exists. `name` is relative and its own affair is to be unique in the case.
+    pub fn attach(&self, name: &str) -> Outcome<PathBuf> {
+        let Some((case, _)) = &self.case else {
+            return Err(Trouble::rack("a file is attached, but no case runs"));
+        };
+        let path = format!("files/{}/{name}", case.to_string().replace('#', "-"));
+        let file = self.dir.join(&path);
+        let made = file.parent().map_or(Ok(()), std::fs::create_dir_all);
+        made.map_err(|error| {
+            Trouble::rack(format!("make the folder of {}: {error}", file.display()))
+        })?;
+        self.journal.record(What::Attachment { case: case.clone(), path });
+        Ok(file)
     }
 
     /// Records a measured figure.

@@ -11,3 +11,4 @@ mod rebuild;
 mod retries;
 mod sample;
 mod shown;
+mod subtests;

@@ -7,6 +7,7 @@ mod rauc;
 use std::sync::Arc;
 
 use hil_core::image::{EngineSpec, Image, UpdaterSpec};
+use hil_core::parts::quoted;
 use hil_core::product::{Engine, Updater};
 use hil_core::rig::Adapters;
 
@@ -25,27 +26,4 @@ pub fn for_image(image: &Image) -> Adapters {
         }
     });
     Adapters { os: Arc::new(linux::Linux), engine, updater }
-}
-
-/// `word` as one word of a shell command.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_string();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quoted;
-
-    #[test]
-    fn words_survive_the_shell() {
-        for word in ["plain", "", "two words", "it's", "$HOME `x` \"y\"", "a\nb"] {
-            let script = format!("printf %s {}", quoted(word));
-            let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
-            assert_eq!(String::from_utf8_lossy(&output.stdout), word);
-        }
-    }
 }

@@ -2,13 +2,15 @@
 //! `custom` makes suites of folders with a `suite.toml`, whose cases are scripts.
 
 mod boot;
+mod bundles;
 mod containers;
 pub mod custom;
+mod ota;
 
 use hil_core::case::Suite;
 
 /// Every suite there is, in the order in which they run.
-pub const SUITES: &[Suite] = &[boot::SUITE, containers::SUITE];
+pub const SUITES: &[Suite] = &[boot::SUITE, containers::SUITE, ota::SUITE];
 
 #[cfg(test)]
 mod tests {

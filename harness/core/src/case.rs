@@ -8,6 +8,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::image::Flaw;
 use crate::rig::Rig;
 use crate::trouble::Outcome;
 
@@ -27,7 +28,21 @@ pub enum Need {
     OfflineImage,
     Systemd,
     Slots,
+    /// The manifest says which device each slot is.
+    SlotDevices,
+    /// The manifest says how to ask how many tries a slot has left.
+    TriesLeft,
+    /// The manifest says which folders an update must leave alone.
+    KeptFolders,
     Updater,
+    /// A good bundle to install.
+    Update,
+    /// A bundle with a version older than the image's, and what is to become of it.
+    OlderUpdate,
+    /// A bundle with something wrong with it.
+    BrokenUpdate(Flaw),
+    /// The product's own way of downloading a bundle.
+    Download,
     /// The manifest says which version must run.
     Version,
     /// A folder that keeps what is written to it over reboots.
@@ -50,7 +65,14 @@ impl Need {
             Need::OfflineImage => "no offline_image in the [engine.…] table of image.toml",
             Need::Systemd => "the image does not run systemd ([os] init)",
             Need::Slots => "no [slots] in image.toml",
+            Need::SlotDevices => "no device in [slots] of image.toml",
+            Need::TriesLeft => "no tries_left in [slots] of image.toml",
+            Need::KeptFolders => "no kept in [slots] of image.toml",
             Need::Updater => "no [updater.…] in image.toml",
+            Need::Update => "no [updates] in image.toml",
+            Need::OlderUpdate => "no older and downgrade in [updates] of image.toml",
+            Need::BrokenUpdate(flaw) => flaw.hint(),
+            Need::Download => "no fetch in [updates] of image.toml",
             Need::Version => "no [os] version in image.toml",
             Need::Persistent => "no [os] persistent in image.toml",
             Need::PowerCut => "the board's power cannot be cut",
@@ -70,7 +92,14 @@ impl fmt::Display for Need {
             Need::OfflineImage => "offline-image",
             Need::Systemd => "systemd",
             Need::Slots => "slots",
+            Need::SlotDevices => "slot-devices",
+            Need::TriesLeft => "tries-left",
+            Need::KeptFolders => "kept-folders",
             Need::Updater => "updater",
+            Need::Update => "update",
+            Need::OlderUpdate => "older-update",
+            Need::BrokenUpdate(flaw) => flaw.name(),
+            Need::Download => "download",
             Need::Version => "version",
             Need::Persistent => "persistent",
             Need::PowerCut => "power-cut",

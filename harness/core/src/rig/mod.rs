@@ -1,5 +1,6 @@
 //! One live, exclusively held board, as a case sees it.
 
+mod boots;
 mod fork;
 mod judge;
 mod line;
@@ -15,13 +16,14 @@ use crate::case::Need;
 use crate::deadline::{Deadline, secs};
 use crate::event::{Journal, What};
 use crate::image::Image;
-use crate::parts::{Console, CutPolicy, CutReport, Output, Power, Seen, Shell, Sighting};
+use crate::parts::{Console, CutPolicy, CutReport, Depot, Output, Power, Seen, Shell, Sighting};
 use crate::plan::CaseId;
 use crate::product::{Engine, Os, Updater};
 use crate::stage::Stage;
 use crate::trouble::{OrFail, Outcome, Trouble};
 use crate::verdict::Verdict;
 
+pub use boots::{Boots, Forgiven};
 pub use judge::{fatal, lost};
 
 /// What a rack hands over; everything in it is held by this rig alone.
@@ -45,6 +47,8 @@ pub struct Adapters {
     pub os: Arc<dyn Os>,
     pub engine: Option<Arc<dyn Engine>>,
     pub updater: Option<Arc<dyn Updater>>,
+    /// What the host hands out to the board.
+    pub depot: Arc<dyn Depot>,
 }
 
 pub struct Rig {
@@ -68,6 +72,7 @@ pub struct Rig {
     boot_times: BTreeMap<Stage, Duration>,
     /// The sockets of the SSH server that served when this boot was ready.
     ssh_server: Option<Vec<String>>,
+    forgiven: Forgiven,
 }
 
 /// The kernel makes one anew at each boot (`Documentation/admin-guide/sysctl/kernel.rst`).
@@ -95,6 +100,7 @@ impl Rig {
             session_cursor,
             boot_times: BTreeMap::new(),
             ssh_server: None,
+            forgiven: Forgiven::default(),
         }
     }
 
@@ -142,6 +148,10 @@ impl Rig {
         self.adapters.updater.clone().ok_or_else(|| lacking(Need::Updater))
     }
 
+    pub fn depot(&self) -> Arc<dyn Depot> {
+        self.adapters.depot.clone()
+    }
+
     /// `span` as it is meant on a fast host, stretched for this board and accelerator.
     pub fn scaled(&self, span: Duration) -> Duration {
         let seconds = span.as_secs_f64() * self.parts.slowness.clamp(0.1, 10_000.0);
@@ -161,6 +171,7 @@ impl Rig {
     pub fn set_case(&mut self, case: Option<(CaseId, u64)>) {
         self.case = case;
         self.failed_subtests.clear();
+        self.forgiven = Forgiven::default();
     }
 
     /// Records a test within the running case. `expected` is why the test itself says that it may
@@ -255,12 +266,7 @@ impl Rig {
     /// Asks the OS to reboot and waits until it is ready again, in a new boot: the kernel's boot
     /// id tells one boot from another, where a mark or a login alone may be the old one's.
     pub async fn reboot(&mut self) -> Outcome {
-        let before = self.must(BOOT_ID).await?;
-        let cursor = self.parts.console.sightings();
-        // The command ends with the session, in whatever way; the boot id tells the truth.
-        let asked = self.run_in("(sleep 1; reboot) >/dev/null 2>&1 &", secs(10)).await;
-        asked.or_fail("could not ask for a reboot")?;
-        self.begin_boot(cursor);
+        let (before, cursor) = self.ask_for_reboot().await?;
         if self.has_marks() {
             self.sees_a_new_boot(cursor).await?;
         }

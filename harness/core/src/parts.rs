@@ -1,6 +1,7 @@
 //! The traits a rig is made of: power, console, shell. One implementation a device kind.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -86,8 +87,30 @@ pub trait Power: Send {
     fn off_delay(&self) -> Option<OffDelay> {
         None
     }
+    /// What stops an emulated disk at an event of its own; `None` where no disk can be counted on.
+    fn tripwire(&self) -> Option<Arc<dyn Tripwire>> {
+        None
+    }
     /// Holds `Some` once the rack has lost the board: an emulator that died, a relay that went.
     fn loss(&self) -> watch::Receiver<Option<Trouble>>;
+}
+
+/// What a guest asks of its disk, as far as a power cut can be timed by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskEvent {
+    /// A write of data or zeros came in whole; its answer will never be sent.
+    Write,
+    /// A flush came in; it makes nothing durable any more.
+    Flush,
+}
+
+/// Stops an emulated disk at exactly one event, long before anybody could kill the emulator.
+#[async_trait]
+pub trait Tripwire: Send + Sync {
+    /// Freezes the disk at the `nth` (from 1) such event from now on, and resolves then. A power
+    /// cut must follow. Dropped before that, it freezes nothing.
+    async fn trip(&self, event: DiskEvent, nth: u32);
 }
 
 /// Something noticed in the console stream.

@@ -1,10 +1,10 @@
 //! A rig's disk: the image as a shared base, a layer of its own, served with a volatile cache.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hil_core::board::Medium as BoardMedium;
-use hil_core::parts::{CutPolicy, CutReport};
+use hil_core::parts::{CutPolicy, CutReport, Tripwire};
 use hil_core::trouble::{Outcome, Trouble};
 use hil_disk::{
     Base, Disk, DiskLog, DiskOptions, Layer, Policy, Profile, Server, ServerOptions, WriteLog,
@@ -14,12 +14,15 @@ use hil_run::prepare::inject::{self, Medium};
 use hil_run::rack::Lease;
 use tokio::sync::watch;
 
+use super::tripwire::Wire;
+
 /// A disk that a machine can be attached to.
 pub(super) struct Served {
     server: Server,
     disk: Disk,
     profile: Profile,
     fault: watch::Receiver<Option<Trouble>>,
+    wire: Arc<Wire>,
 }
 
 /// Makes the layer, injects the image's files into it, and serves it. `None` without a disk.
@@ -67,9 +70,11 @@ fn start(
         let log = WriteLog::create(log).map_err(broken)?;
         Ok::<_, Trouble>(DiskLog { log, disk: 0, content })
     });
+    let wire = Arc::new(Wire::default());
     let options = DiskOptions {
         profile,
         log: log.transpose()?,
+        on_event: Some(wire.clone().watches()),
         on_fault: Some(Box::new(move |fault| {
             told.send_replace(Some(Trouble::rack(format!("failed to {fault}"))));
         })),
@@ -77,7 +82,7 @@ fn start(
     };
     let disk = Disk::new(layer, options).map_err(broken)?;
     let server = Server::start(socket, disk.clone(), ServerOptions::default()).map_err(broken)?;
-    Ok(Served { server, disk, profile, fault })
+    Ok(Served { server, disk, profile, fault, wire })
 }
 
 /// `writes-1.log` and its content for the board's first image, `writes-2.log` for the next.
@@ -111,9 +116,20 @@ impl Served {
         self.fault.clone()
     }
 
+    pub(super) fn tripwire(&self) -> Arc<dyn Tripwire> {
+        self.wire.clone()
+    }
+
     /// Nothing further is taken or answered: the instant of the cut.
     pub(super) fn freeze(&self) {
         self.disk.freeze();
+    }
+
+    /// Serves the next boot, whatever stopped the disk. The machine is gone by now.
+    pub(super) fn thaw(&self) {
+        if self.disk.is_frozen() {
+            self.disk.thaw();
+        }
     }
 
     /// Loses what was volatile. The machine is gone by now.

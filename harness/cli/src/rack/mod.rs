@@ -7,6 +7,7 @@ pub(crate) mod lab;
 mod power;
 mod relay;
 mod ssh;
+mod tripwire;
 
 use std::collections::BTreeMap;
 use std::fs;

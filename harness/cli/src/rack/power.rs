@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hil_console::Capture;
-use hil_core::parts::{CutPolicy, CutReport, Power};
+use hil_core::parts::{CutPolicy, CutReport, Power, Tripwire};
 use hil_core::trouble::{Outcome, Trouble};
 use hil_qemu::{Emulator, LaunchSpec, Loss, Machine, Qemu, RunDir};
 use tokio::sync::watch;
@@ -131,7 +131,10 @@ impl Power for QemuPower {
     }
 
     async fn off(&mut self) -> Outcome {
-        self.end().await
+        self.end().await?;
+        // Stopped by a tripwire, and no cut came: the next boot shall find a disk that answers.
+        self.disk.iter().for_each(Served::thaw);
+        Ok(())
     }
 
     async fn cut(&mut self, policy: CutPolicy, seed: u64) -> Outcome<CutReport> {
@@ -143,6 +146,10 @@ impl Power for QemuPower {
             Some(disk) => disk.cut(policy, seed),
             None => Ok(CutReport::default()),
         }
+    }
+
+    fn tripwire(&self) -> Option<Arc<dyn Tripwire>> {
+        self.disk.as_ref().map(Served::tripwire)
     }
 
     fn loss(&self) -> watch::Receiver<Option<Trouble>> {

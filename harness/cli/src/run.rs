@@ -11,6 +11,7 @@ use std::time::Duration;
 use hil_core::board::Board;
 use hil_core::event::Clock;
 use hil_core::mask::Masker;
+use hil_core::parts::CutPolicy;
 use hil_core::plan::{BoardPlan, Selection, plan_board};
 use hil_core::verdict::exit;
 use hil_lab::{DriverError, Instance, Places};
@@ -23,7 +24,8 @@ use hil_run::runner::{BoardRun, Run};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::args::{PlanArgs, RunArgs, SelectArgs};
+use crate::again;
+use crate::args::{PlanArgs, PolicyArg, RunArgs, SelectArgs};
 use crate::catalogue;
 use crate::failure::Failure;
 use crate::images::{self, Images};
@@ -74,15 +76,27 @@ fn resolve(args: &SelectArgs) -> Result<Resolved, Failure> {
         expected: &|full| selected.expects(full),
         repeat: args.repeat,
         seed: args.seed,
+        cuts: args.cuts,
+        cut_policy: policy(args.cut_policy),
+        replay: args.replay.as_ref().map(|replay| replay.seed),
     };
     let plan = |board: &Arc<Board>| {
         let of_board: Vec<_> =
             images[&board.name].iter().map(|p| (&*p.image, p.digest.clone())).collect();
-        plan_board(board, &of_board, &selection)
+        let again = again::command(args, &board.name);
+        BoardPlan { again, ..plan_board(board, &of_board, &selection) }
     };
     let plans: Vec<BoardPlan> = boards.iter().map(plan).collect();
     let stagger = lab.map_or(0.0, |lab| lab.stagger_s);
     Ok(Resolved { catalogue, boards, instances, stagger, images, plans, masker })
+}
+
+fn policy(arg: PolicyArg) -> CutPolicy {
+    match arg {
+        PolicyArg::KeepAll => CutPolicy::KeepAll,
+        PolicyArg::DropAll => CutPolicy::DropAll,
+        PolicyArg::Subset => CutPolicy::Subset,
+    }
 }
 
 pub(crate) fn plan(args: &PlanArgs) -> Result<u8, Failure> {
@@ -106,6 +120,9 @@ fn plan_text(plans: &[BoardPlan]) -> String {
                 let expected =
                     case.expected.as_ref().map(|why| format!("  expected to fail: {why}"));
                 let _ = writeln!(text, "    {}{}", case.id, expected.unwrap_or_default());
+                for cut in &case.cuts {
+                    let _ = writeln!(text, "      cut at {cut} (case seed {})", case.seed);
+                }
             }
         }
         for skip in &plan.skips {

@@ -39,9 +39,10 @@ struct ExpectedCase {
 impl Selected {
     pub(crate) fn new(args: &SelectArgs) -> Result<Selected, Failure> {
         let known = every_case();
-        let cases = match args.cases.is_empty() {
-            true => None,
-            false => Some(globs("--case", &args.cases, &known)?),
+        let cases = match (&args.replay, args.cases.is_empty()) {
+            (Some(replay), _) => Some(globs("--replay", &[replay.case.clone()], &known)?),
+            (None, true) => None,
+            (None, false) => Some(globs("--case", &args.cases, &known)?),
         };
         let expected = match &args.expected {
             None => Vec::new(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cut::Cuts;
 use crate::image::Flaw;
 use crate::rig::Rig;
 use crate::trouble::Outcome;
@@ -140,6 +141,8 @@ pub struct Case {
     pub about: &'static str,
     pub needs: &'static [Need],
     pub isolation: Isolation,
+    /// Where it cuts the power. Such a case is a sample: `--cuts` says how many are taken.
+    pub cuts: Option<Cuts>,
     /// On a fast host with KVM; scaled by board and accelerator.
     pub deadline: Duration,
     pub body: Body,
@@ -148,7 +151,8 @@ pub struct Case {
 impl Case {
     /// A case that needs nothing; say with [`Case::about`] what it promises.
     pub const fn new(name: &'static str, deadline: Duration, body: Body) -> Case {
-        Case { name, about: "", needs: &[], isolation: Isolation::Shared, deadline, body }
+        let isolation = Isolation::Shared;
+        Case { name, about: "", needs: &[], isolation, cuts: None, deadline, body }
     }
 
     #[must_use]
@@ -166,6 +170,12 @@ impl Case {
     #[must_use]
     pub const fn isolation(mut self, isolation: Isolation) -> Case {
         self.isolation = isolation;
+        self
+    }
+
+    #[must_use]
+    pub const fn cuts(mut self, cuts: Cuts) -> Case {
+        self.cuts = Some(cuts);
         self
     }
 }

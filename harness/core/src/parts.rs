@@ -14,7 +14,7 @@ use crate::stage::Stage;
 use crate::trouble::{Outcome, Trouble};
 
 /// What becomes of writes that no flush has made durable, when power goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CutPolicy {
     /// All survive: what a plain kill of the emulator shows.
@@ -22,7 +22,19 @@ pub enum CutPolicy {
     /// None survives.
     DropAll,
     /// A seeded choice of each, with torn prefixes.
+    #[default]
     Subset,
+}
+
+impl CutPolicy {
+    /// Its word in plans, reports and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            CutPolicy::KeepAll => "keep-all",
+            CutPolicy::DropAll => "drop-all",
+            CutPolicy::Subset => "subset",
+        }
+    }
 }
 
 /// What a power cut did to the disk, where that can be known.

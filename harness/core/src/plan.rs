@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::board::Board;
 use crate::case::{Case, Need, Suite};
+use crate::cut::{Cuts, PlannedCut, Told};
 use crate::image::Image;
+use crate::parts::CutPolicy;
 
 /// Which case; its text form is `suite/name`, or `suite/name#2` for a repetition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -39,6 +41,9 @@ pub struct PlannedCase {
     pub required: bool,
     /// Why a failure is expected, from the expected-failures file.
     pub expected: Option<String>,
+    /// Where it cuts the power.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cuts: Vec<PlannedCut>,
 }
 
 /// Cases that run on one boot of one image.
@@ -64,11 +69,20 @@ pub struct BoardPlan {
     pub seed: u64,
     pub sessions: Vec<SessionPlan>,
     pub skips: Vec<PlannedSkip>,
+    /// The command that runs a part of this plan again, but for its `--replay`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub again: String,
 }
 
 impl BoardPlan {
     pub fn cases(&self) -> usize {
         self.sessions.iter().map(|session| session.cases.len()).sum()
+    }
+
+    /// The command that runs one of its cases again, with the same seed.
+    pub fn again_for(&self, case: &PlannedCase) -> Option<String> {
+        let (CaseId { suite, name, .. }, seed) = (&case.id, case.seed);
+        (!self.again.is_empty()).then(|| format!("{} --replay {suite}/{name}@{seed}", self.again))
     }
 }
 
@@ -82,6 +96,11 @@ pub struct Selection<'s> {
     pub expected: &'s dyn Fn(&str) -> Option<String>,
     pub repeat: u32,
     pub seed: u64,
+    /// How often a case that cuts the power is run, each time with other cuts.
+    pub cuts: u32,
+    pub cut_policy: CutPolicy,
+    /// The seed with which a case ran before: it is run once, with this one.
+    pub replay: Option<u64>,
 }
 
 /// Plans one board: each case once, on the first image that has what it needs.
@@ -103,12 +122,13 @@ pub fn plan_board(
     let mut skips = Vec::new();
     for (suite, case) in selected(selection) {
         let fit = images.iter().position(|(image, _)| missing(board, image, case).is_empty());
-        for round in 1..=selection.repeat.max(1) {
+        for round in 1..=rounds(case, selection) {
             let id = CaseId { suite: suite.name.into(), name: case.name.into(), round };
             let required = (selection.required)(&format!("{}/{}", suite.name, case.name));
             match fit {
                 Some(index) => {
-                    sessions[index].cases.push(planned(board, id, case, required, selection));
+                    let planned = planned((board, images[index].0), id, case, required, selection);
+                    sessions[index].cases.push(planned);
                 }
                 None => {
                     let reason = why_not(board, images, case);
@@ -118,19 +138,32 @@ pub fn plan_board(
         }
     }
     sessions.retain(|session| !session.cases.is_empty());
-    BoardPlan { board: board.name.clone(), seed: selection.seed, sessions, skips }
+    let (board, seed) = (board.name.clone(), selection.seed);
+    BoardPlan { board, seed, sessions, skips, again: String::new() }
+}
+
+fn rounds(case: &Case, selection: &Selection<'_>) -> u32 {
+    let samples = if case.cuts.is_some() { selection.cuts.max(1) } else { 1 };
+    match selection.replay {
+        Some(_) => 1,
+        None => selection.repeat.max(1).saturating_mul(samples),
+    }
 }
 
 fn planned(
-    board: &Board,
+    (board, image): (&Board, &Image),
     id: CaseId,
     case: &Case,
     required: bool,
     selection: &Selection<'_>,
 ) -> PlannedCase {
     let full = format!("{}/{}/{}", board.name, id.suite, id.name);
+    let own = || derive_seed(selection.seed, &format!("{}/{id}", board.name));
+    let seed = selection.replay.unwrap_or_else(own);
+    let draw = |cuts: Cuts| cuts.draw(seed, &Told::by(board, image), selection.cut_policy);
     PlannedCase {
-        seed: derive_seed(selection.seed, &format!("{}/{id}", board.name)),
+        cuts: case.cuts.map(draw).unwrap_or_default(),
+        seed,
         deadline_s: case.deadline.as_secs_f64(),
         required,
         expected: (selection.expected)(&full),
@@ -176,6 +209,7 @@ pub fn derive_seed(seed: u64, name: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cut::Mark;
     use crate::deadline::secs;
     use crate::rig::Rig;
     use crate::trouble::Outcome;
@@ -190,6 +224,9 @@ mod tests {
         Case::new(name, secs(5), body).needs(needs)
     }
 
+    const CUTS: Cuts =
+        Cuts { in_a_row: 2, after: &[Mark::Begin], ms: 900, writes: 900, flushes: 900 };
+
     const SUITE: Suite = Suite {
         name: "s",
         about: "",
@@ -197,6 +234,7 @@ mod tests {
             case("plain", &[]),
             case("engine", &[Need::Engine]),
             case("updater", &[Need::Updater]),
+            case("cut", &[]).cuts(CUTS),
         ],
         deadline: secs(60),
     };
@@ -209,6 +247,10 @@ mod tests {
     }
 
     fn plan(repeat: u32) -> BoardPlan {
+        plan_with(repeat, 1, None)
+    }
+
+    fn plan_with(repeat: u32, cuts: u32, replay: Option<u64>) -> BoardPlan {
         let text = "title = \"X\"\narch = \"arm\"\n[qemu]\nmachine = \"m\"\n";
         let board = Board::parse(text, Path::new("qemu-x.toml")).unwrap();
         let (mini, full) = (image("mini", ""), image("full", "[engine.docker]\n"));
@@ -219,6 +261,9 @@ mod tests {
             expected: &|_| None,
             repeat,
             seed: 7,
+            cuts,
+            cut_policy: CutPolicy::Subset,
+            replay,
         };
         plan_board(&board, &[(&mini, "d1".into()), (&full, "d2".into())], &selection)
     }
@@ -244,5 +289,24 @@ mod tests {
     #[test]
     fn the_same_seed_gives_the_same_plan() {
         assert_eq!(plan(3), plan(3));
+    }
+
+    /// The runs of the case that cuts the power.
+    fn samples(plan: &BoardPlan) -> Vec<&PlannedCase> {
+        let cases = plan.sessions.iter().flat_map(|session| &session.cases);
+        cases.filter(|case| case.id.name == "cut").collect()
+    }
+
+    #[test]
+    fn a_case_that_cuts_is_sampled_and_each_sample_can_be_had_again() {
+        let plan = plan_with(1, 4, None);
+        let taken = samples(&plan);
+        assert_eq!((taken.len(), plan.cases()), (4, 6), "the other two once each");
+        assert!(taken.iter().all(|sample| sample.cuts.len() == 2));
+        assert_ne!(taken[0].cuts, taken[1].cuts);
+        let again = plan_with(1, 4, Some(taken[2].seed));
+        let again = samples(&again);
+        assert_eq!(again.len(), 1);
+        assert_eq!((again[0].seed, &again[0].cuts), (taken[2].seed, &taken[2].cuts));
     }
 }

@@ -53,7 +53,7 @@ pub(crate) async fn run(
     let journal = rig.journal().clone();
     journal.record(What::CaseStarted { case: planned.id.clone() });
     let started = journal.clock().now();
-    rig.set_case(Some((planned.id.clone(), planned.seed)));
+    rig.set_case(Some(planned.clone()));
 
     let span = Duration::try_from_secs_f64(planned.deadline_s).unwrap_or(Duration::MAX);
     let span = rig.scaled(span).min(limit);
@@ -64,6 +64,7 @@ pub(crate) async fn run(
         Err(trouble) if interrupted => Some(trouble),
         Err(trouble) => Some(judged(rig, trouble, interrupt).await),
     };
+    let trouble = trouble.map(|trouble| rig.after_cuts(trouble));
     rig.set_case(None);
 
     let verdict = trouble.as_ref().map_or(Verdict::Pass, Trouble::verdict);

@@ -279,6 +279,9 @@ fn run_on(board: &str, cases: &'static [Case], air: &Arc<Air>) -> Vec<What> {
         expected: &|_| None,
         repeat: 1,
         seed: 1,
+        cuts: 1,
+        cut_policy: CutPolicy::Subset,
+        replay: None,
     };
     let plan = plan_board(&board, &[(&image, "d".into())], &selection);
     let prepared = Prepared { image: Arc::new(image), disk: None, digest: "d".into() };

@@ -1,5 +1,6 @@
 //! One live, exclusively held board, as a case sees it.
 
+mod cut;
 mod judge;
 mod line;
 
@@ -12,12 +13,13 @@ use crate::case::Need;
 use crate::deadline::{Deadline, secs};
 use crate::event::{Journal, What};
 use crate::image::Image;
-use crate::parts::{Console, CutPolicy, CutReport, Output, Power, Seen, Shell, Sighting};
-use crate::plan::CaseId;
+use crate::parts::{Console, Output, Power, Seen, Shell, Sighting};
+use crate::plan::PlannedCase;
 use crate::product::{Engine, Os, Updater};
 use crate::stage::Stage;
 use crate::trouble::{OrFail, Outcome, Trouble};
 
+pub use cut::{Cut, Work};
 pub use judge::{fatal, lost};
 
 /// What a rack hands over; everything in it is held by this rig alone.
@@ -47,8 +49,9 @@ pub struct Rig {
     parts: Parts,
     adapters: Adapters,
     journal: Journal,
-    /// The case that runs now, for facts; and its seed.
-    case: Option<(CaseId, u64)>,
+    /// The case that runs now, for facts, its seed and its cuts; and the cuts it has made.
+    case: Option<PlannedCase>,
+    cuts: Vec<Cut>,
     powered_at: Duration,
     /// Where the console's stream stood at power-on: what a mute board never leaves.
     powered_position: u64,
@@ -77,6 +80,7 @@ impl Rig {
             adapters,
             journal,
             case: None,
+            cuts: Vec::new(),
             powered_at: Duration::ZERO,
             powered_position: 0,
             boot_cursor: session_cursor,
@@ -134,18 +138,19 @@ impl Rig {
 
     /// The running case's seed: the only source of chance a body may use.
     pub fn seed(&self) -> u64 {
-        self.case.as_ref().map_or(0, |(_, seed)| *seed)
+        self.case.as_ref().map_or(0, |case| case.seed)
     }
 
     /// Who runs now; set by the runner.
-    pub fn set_case(&mut self, case: Option<(CaseId, u64)>) {
+    pub fn set_case(&mut self, case: Option<PlannedCase>) {
         self.case = case;
+        self.cuts.clear();
     }
 
     /// Records a measured figure.
     pub fn fact(&self, name: &str, value: f64, unit: &str) {
         self.journal.record(What::Fact {
-            case: self.case.as_ref().map(|(id, _)| id.clone()),
+            case: self.case.as_ref().map(|case| case.id.clone()),
             name: name.into(),
             value: (value * 1e6).round() / 1e6,
             unit: unit.into(),
@@ -174,25 +179,6 @@ impl Rig {
         self.parts.power.off().await?;
         self.journal.record(What::PowerOff);
         Ok(())
-    }
-
-    /// Cuts the power and loses what was volatile.
-    pub async fn power_cut(&mut self, policy: CutPolicy) -> Outcome<CutReport> {
-        let seed = self.seed();
-        self.forget_sessions();
-        let report = self.parts.power.cut(policy, seed).await?;
-        self.journal.record(What::PowerCut { policy, seed, report: report.clone() });
-        Ok(report)
-    }
-
-    /// Cuts the power so that it is gone `at` (since the start of the run: a console match's time,
-    /// plus a delay). The command goes out earlier by what was measured of this board's contact
-    /// and hold-up, and at once where that is past; the report's timing tells what came of it.
-    pub async fn power_cut_at(&mut self, policy: CutPolicy, at: Duration) -> Outcome<CutReport> {
-        let lead = self.parts.power.off_delay().map_or(Duration::ZERO, |known| known.delay);
-        let now = self.journal.clock().now();
-        tokio::time::sleep(at.saturating_sub(lead).saturating_sub(now)).await;
-        self.power_cut(policy).await
     }
 
     /// Asks the OS to reboot and waits until it is ready again, in a new boot: the kernel's boot

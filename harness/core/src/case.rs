@@ -43,6 +43,8 @@ pub enum Need {
     Download,
     /// The manifest says which version must run.
     Version,
+    /// A folder that keeps what is written to it over reboots.
+    Persistent,
     /// Power that can be cut without asking the guest.
     PowerCut,
     /// An emulator, whose disks and clock the harness rules.
@@ -70,6 +72,7 @@ impl Need {
             Need::BrokenUpdate(flaw) => flaw.hint(),
             Need::Download => "no fetch in [updates] of image.toml",
             Need::Version => "no [os] version in image.toml",
+            Need::Persistent => "no [os] persistent in image.toml",
             Need::PowerCut => "the board's power cannot be cut",
             Need::Emulated => "only an emulated board can do this",
         }
@@ -96,6 +99,7 @@ impl fmt::Display for Need {
             Need::BrokenUpdate(flaw) => flaw.name(),
             Need::Download => "download",
             Need::Version => "version",
+            Need::Persistent => "persistent",
             Need::PowerCut => "power-cut",
             Need::Emulated => "emulated",
         };

@@ -173,7 +173,11 @@ pub struct Ssh {
 
 /// What the running OS says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default, expecting = "a table with `version` and `init`")]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a table with `version`, `init` and `persistent`"
+)]
 pub struct OsSpec {
     /// What `version_command` must print.
     pub version: Option<String>,
@@ -181,6 +185,10 @@ pub struct OsSpec {
     pub version_command: Option<String>,
     /// What runs as process 1. If absent, cases that need systemd are skipped.
     pub init: Option<Init>,
+    /// A folder that root can write and that keeps its content over reboots and updates:
+    /// `/mnt/data`. If absent, cases that leave something behind for the next boot are skipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub persistent: Option<String>,
 }
 
 /// The first process of the OS.
@@ -291,6 +299,10 @@ impl Image {
                 }
             }
         }
+        if let Some(folder) = self.os.persistent.as_ref().filter(|folder| !folder.starts_with('/')) {
+            let why = format!("`{folder}` is no absolute path on the board");
+            return Err(at("os.persistent", why));
+        }
         if let Some(slots) = &self.slots
             && !slots.names.contains(&slots.first)
         {
@@ -362,6 +374,7 @@ impl Image {
             updates.broken.keys().for_each(|flaw| add(true, Need::BrokenUpdate(*flaw)));
         }
         add(self.os.version.is_some(), Need::Version);
+        add(self.os.persistent.is_some(), Need::Persistent);
         offers
     }
 }

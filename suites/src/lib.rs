@@ -2,11 +2,12 @@
 
 mod boot;
 mod containers;
+mod power_cut;
 
 use hil_core::case::Suite;
 
 /// Every suite there is, in the order in which they run.
-pub const SUITES: &[Suite] = &[boot::SUITE, containers::SUITE];
+pub const SUITES: &[Suite] = &[boot::SUITE, containers::SUITE, power_cut::SUITE];
 
 #[cfg(test)]
 mod tests {

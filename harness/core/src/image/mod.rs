@@ -299,7 +299,8 @@ impl Image {
                 }
             }
         }
-        if let Some(folder) = self.os.persistent.as_ref().filter(|folder| !folder.starts_with('/')) {
+        if let Some(folder) = self.os.persistent.as_ref().filter(|folder| !folder.starts_with('/'))
+        {
             let why = format!("`{folder}` is no absolute path on the board");
             return Err(at("os.persistent", why));
         }

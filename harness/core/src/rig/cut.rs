@@ -87,6 +87,12 @@ impl Rig {
         self.cut(planned.policy, Some(planned), reached).await
     }
 
+    /// How many of the case's planned cuts are still to come.
+    pub fn cuts_left(&self) -> usize {
+        let planned = self.case.as_ref().map_or(0, |case| case.cuts.len());
+        planned.saturating_sub(self.cuts.len())
+    }
+
     /// Cuts the power and loses what was volatile.
     pub async fn power_cut(&mut self, policy: CutPolicy) -> Outcome<CutReport> {
         Ok(self.cut(policy, None, true).await?.report)

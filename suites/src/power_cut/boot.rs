@@ -30,6 +30,6 @@ async fn boot(rig: &mut Rig) -> Outcome {
     rig.reach(Stage::Ready).await
 }
 
-fn tries(rig: &Rig) -> u32 {
+pub(super) fn tries(rig: &Rig) -> u32 {
     rig.image().slots.as_ref().map_or(u32::MAX, |slots| slots.tries)
 }

@@ -25,7 +25,7 @@ async fn slot(rig: &mut Rig) -> Outcome<Option<String>> {
 }
 
 /// Puts the invariant's name before what broke it.
-fn invariant<T>(name: &str, outcome: Outcome<T>) -> Outcome<T> {
+pub(super) fn invariant<T>(name: &str, outcome: Outcome<T>) -> Outcome<T> {
     outcome.map_err(|trouble| trouble.while_doing(name))
 }
 
@@ -58,6 +58,25 @@ pub(super) async fn version_is(rig: &mut Rig, known: &[&str]) -> Outcome {
             Ok(())
         }),
     )
+}
+
+/// An update that the product called done is what runs: nobody found a fault in it.
+pub(super) async fn acknowledged_update_runs(rig: &mut Rig, version: &str) -> Outcome {
+    let running = rig.os().version(rig).await;
+    invariant(
+        "acknowledged-update-runs",
+        running.and_then(|running| {
+            check!(running == version, "{version} was installed; {running} runs");
+            Ok(())
+        }),
+    )
+}
+
+/// What was installed into the slot is what is in it after the cut.
+pub(super) fn slot_intact(written: Option<String>, kept: Option<String>) -> Outcome {
+    let same = written.is_none() || kept.is_none() || written == kept;
+    let lost = || Trouble::product("the slot's content is not what was installed");
+    invariant("slot-intact", same.then_some(()).ok_or_else(lost))
 }
 
 /// Nothing was switched, so that the slot is the one of before.

@@ -4,12 +4,32 @@
 mod boot;
 mod data;
 mod invariants;
+mod update;
 
 use hil_core::body;
 use hil_core::prelude::*;
 
 const ALWAYS: &[Need] = &[Need::PowerCut, Need::Shell];
 const DATA: &[Need] = &[Need::PowerCut, Need::Shell, Need::Persistent];
+
+const UPDATE: &[Need] =
+    &[Need::PowerCut, Need::Shell, Need::Slots, Need::Updater, Need::Update, Need::Version];
+
+/// An install, from its start to its end.
+const INSTALL: Cuts = Cuts {
+    in_a_row: 1,
+    after: &[Mark::Begin, Mark::Progress(40), Mark::Progress(90)],
+    ms: 300,
+    writes: 512,
+    flushes: 32,
+};
+
+/// The end of an install: what is written is made the next to boot.
+const SWITCH: Cuts =
+    Cuts { in_a_row: 1, after: &[Mark::Progress(100)], ms: 100, writes: 32, flushes: 16 };
+
+/// Nothing happens any more that could be counted.
+const INSTALLED: Cuts = Cuts { in_a_row: 1, after: &[Mark::Begin], ms: 200, writes: 0, flushes: 0 };
 
 /// A reboot, from the order to shut down until the board is ready.
 const REBOOT: Cuts = Cuts {
@@ -48,5 +68,27 @@ pub(crate) const SUITE: Suite = Suite {
             .needs(DATA)
             .isolation(Isolation::Fork)
             .cuts(ROWS),
+        Case::new("during-install", secs(150), body!(update::during_install))
+            .about(
+                "Cut during an install, the old system runs, or the new one, and can be updated.",
+            )
+            .needs(UPDATE)
+            .isolation(Isolation::Fork)
+            .cuts(INSTALL),
+        Case::new("at-the-switch", secs(150), body!(update::during_install))
+            .about("Cut where the new slot becomes the next, one of the two boots, whole.")
+            .needs(UPDATE)
+            .isolation(Isolation::Fork)
+            .cuts(SWITCH),
+        Case::new("after-install", secs(120), body!(update::after_install))
+            .about("An update that was called done is what runs after a cut, as it was written.")
+            .needs(UPDATE)
+            .isolation(Isolation::Fork)
+            .cuts(INSTALLED),
+        Case::new("first-boot-of-new-slot", secs(180), body!(update::first_boot_of_new_slot))
+            .about("A cut in the first boot of a new slot costs a try and no more.")
+            .needs(UPDATE)
+            .isolation(Isolation::Fork)
+            .cuts(REBOOT),
     ],
 };

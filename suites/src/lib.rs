@@ -1,13 +1,15 @@
 //! The suites. One module a suite; each case is an async function over a rig and nothing else.
 
 mod boot;
+mod bundles;
 mod containers;
+mod ota;
 mod power_cut;
 
 use hil_core::case::Suite;
 
 /// Every suite there is, in the order in which they run.
-pub const SUITES: &[Suite] = &[boot::SUITE, containers::SUITE, power_cut::SUITE];
+pub const SUITES: &[Suite] = &[boot::SUITE, containers::SUITE, ota::SUITE, power_cut::SUITE];
 
 #[cfg(test)]
 mod tests {

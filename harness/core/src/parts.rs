@@ -1,4 +1,5 @@
-//! The traits a rig is made of: power, console, shell. One implementation a device kind.
+//! The traits a rig is made of: power, console, shell, and what the host hands out to the board. One
+//! implementation a device kind.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -261,4 +262,26 @@ pub trait Shell: Send {
     ) -> Outcome;
     /// Forgets the session: the board lost power or was reset.
     fn forget(&mut self);
+}
+
+/// Hands files out over HTTP, to boards that download.
+#[async_trait]
+pub trait Depot: Send + Sync {
+    /// Serves `file` until what is returned is dropped. The first answer breaks off after
+    /// `breaks_after` bytes of the file, as a network does. `beyond` the host itself, too: a board
+    /// on a network is somewhere else, an emulator is not.
+    async fn serve(
+        &self,
+        file: &Path,
+        breaks_after: Option<u64>,
+        beyond: bool,
+    ) -> Outcome<Box<dyn Served>>;
+}
+
+/// A file being handed out.
+pub trait Served: Send + Sync {
+    /// Its address, for a board that knows the host as `host`.
+    fn url(&self, host: &str) -> String;
+    /// Of each answer so far: from which byte on, and how many bytes were sent.
+    fn answers(&self) -> Vec<(u64, u64)>;
 }

@@ -13,7 +13,7 @@ use hil_core::deadline::{Deadline, Span};
 use hil_core::event::What;
 use hil_core::parts::{Console, Seen};
 use hil_core::plan::PlannedCase;
-use hil_core::rig::{Rig, TAIL_LINES, fatal, lost};
+use hil_core::rig::{Forgiven, Rig, TAIL_LINES, fatal, lost};
 use hil_core::trouble::{Outcome, Trouble};
 use hil_core::verdict::Verdict;
 
@@ -90,10 +90,11 @@ async fn watched(
     let mut loss = rig.power().loss();
     let console = rig.console();
     let cursor = console.sightings();
+    let forgiven = rig.forgiven();
     tokio::select! {
         biased;
         trouble = lost(&mut loss) => (Err(trouble), None),
-        trouble = panicked(console, cursor) => (Err(trouble), None),
+        trouble = panicked(console, cursor, forgiven) => (Err(trouble), None),
         () = interrupt.asked() => {
             (Err(Trouble::rack("interrupted by the user")), Some(Stopped::Interrupted))
         }
@@ -105,12 +106,15 @@ async fn watched(
     }
 }
 
-/// Resolves when the console shows that nothing more can be expected of this boot.
-async fn panicked(console: Arc<dyn Console>, mut cursor: u64) -> Trouble {
+/// Resolves when the console shows that nothing more can be expected of this boot, unless the case
+/// is about just that.
+async fn panicked(console: Arc<dyn Console>, mut cursor: u64, forgiven: Forgiven) -> Trouble {
     loop {
         let sighting = console.sighting(&mut cursor).await;
         match sighting.what {
-            Seen::Alarm(alarm) if alarm.is_fatal() => return fatal(alarm, &sighting),
+            Seen::Alarm(alarm) if alarm.is_fatal() && !forgiven.covers(cursor) => {
+                return fatal(alarm, &sighting);
+            }
             _ => {}
         }
     }

@@ -4,13 +4,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hil_core::image::Updates;
-use hil_core::parts::Progress;
 use hil_core::prelude::*;
-use hil_core::product::Installed;
 
 use super::boot::tries;
 use super::invariants::{self, Before};
+use crate::bundles;
 
 /// An update that is ready to be installed.
 struct Update {
@@ -23,34 +21,10 @@ struct Update {
 /// Puts the good bundle on the target, and has it on the medium before anything is cut.
 async fn prepare(rig: &mut Rig) -> Outcome<Update> {
     let before = Before::of(rig).await?;
-    let Updates { folder, good, .. } =
-        rig.image().updates.clone().or_fail("the manifest has no [updates]")?;
-    let path = match good.at {
-        Some(path) => path,
-        None => {
-            let (local, path) = (rig.image().path(&good.file), format!("{folder}/hil-update"));
-            let deadline = rig.within(secs(60));
-            let shell = rig.shell().ok_or_else(|| Trouble::Skip(Need::Shell.hint().into()))?;
-            shell.open(deadline).await?;
-            let silent: Progress<'_> = &|_, _| {};
-            shell.upload(&local, &path, silent, deadline).await?;
-            path
-        }
-    };
+    let good = bundles::updates(rig)?.good;
+    let path = bundles::put(rig, &good).await?;
     rig.must("sync").await?;
     Ok(Update { before, version: good.version, path })
-}
-
-/// Installs and makes the installed slot the next one; the product has then acknowledged it.
-async fn install(rig: &mut Rig, path: &str) -> Outcome {
-    let updater = rig.updater()?;
-    let started = updater.start(rig, path).await?;
-    match updater.wait(rig, &started).await? {
-        Installed::Done => updater.commit(rig).await,
-        Installed::Refused(why) => {
-            Err(Trouble::product(format!("{} refused a good update: {why}", updater.name())))
-        }
-    }
 }
 
 /// Whether it is during the copying or at the switch is the plan's affair.
@@ -60,7 +34,7 @@ pub(super) async fn during_install(rig: &mut Rig) -> Outcome {
     let (path, told) = (update.path.clone(), acknowledged.clone());
     rig.cut_while(move |rig| {
         Box::pin(async move {
-            install(rig, &path).await?;
+            bundles::must_install(rig, &path).await?;
             told.store(true, Ordering::SeqCst);
             Ok(())
         })
@@ -78,7 +52,7 @@ pub(super) async fn during_install(rig: &mut Rig) -> Outcome {
 /// The cut comes when the updater has said that it is done.
 pub(super) async fn after_install(rig: &mut Rig) -> Outcome {
     let update = prepare(rig).await?;
-    install(rig, &update.path).await?;
+    bundles::must_install(rig, &update.path).await?;
     let written = slot_digest(rig, &update.before).await?;
     rig.cut_while(|rig| Box::pin(async move { rig.run_in("sleep 5", secs(10)).await.map(drop) }))
         .await?;
@@ -91,7 +65,7 @@ pub(super) async fn after_install(rig: &mut Rig) -> Outcome {
 
 pub(super) async fn first_boot_of_new_slot(rig: &mut Rig) -> Outcome {
     let update = prepare(rig).await?;
-    install(rig, &update.path).await?;
+    bundles::must_install(rig, &update.path).await?;
     rig.cut_while(|rig| Box::pin(rig.reboot())).await?;
     invariants::boots(rig).await?;
     let Update { before, version, .. } = &update;
@@ -105,7 +79,7 @@ pub(super) async fn first_boot_of_new_slot(rig: &mut Rig) -> Outcome {
 async fn second_update(rig: &mut Rig, update: &Update) -> Outcome {
     let outcome = async {
         let before = Before::of(rig).await?;
-        install(rig, &update.path).await?;
+        bundles::must_install(rig, &update.path).await?;
         rig.reboot().await.or_fail("the board did not come back")?;
         let after = Before::of(rig).await?;
         check!(after.slot != before.slot, "slot {:?} still runs", after.slot);

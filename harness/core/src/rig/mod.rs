@@ -1,5 +1,6 @@
 //! One live, exclusively held board, as a case sees it.
 
+mod boots;
 mod cut;
 mod judge;
 mod line;
@@ -13,12 +14,13 @@ use crate::case::Need;
 use crate::deadline::{Deadline, secs};
 use crate::event::{Journal, What};
 use crate::image::Image;
-use crate::parts::{Console, Output, Power, Seen, Shell, Sighting};
+use crate::parts::{Console, Depot, Output, Power, Seen, Shell, Sighting};
 use crate::plan::PlannedCase;
 use crate::product::{Engine, Os, Updater};
 use crate::stage::Stage;
 use crate::trouble::{OrFail, Outcome, Trouble};
 
+pub use boots::{Boots, Forgiven};
 pub use cut::{Cut, Work};
 pub use judge::{fatal, lost};
 
@@ -43,6 +45,8 @@ pub struct Adapters {
     pub os: Arc<dyn Os>,
     pub engine: Option<Arc<dyn Engine>>,
     pub updater: Option<Arc<dyn Updater>>,
+    /// What the host hands out to the board.
+    pub depot: Arc<dyn Depot>,
 }
 
 pub struct Rig {
@@ -61,6 +65,7 @@ pub struct Rig {
     session_cursor: u64,
     /// Seconds from power-on to each stage of the last boot.
     boot_times: BTreeMap<Stage, Duration>,
+    forgiven: Forgiven,
 }
 
 /// The kernel makes one anew at each boot (`Documentation/admin-guide/sysctl/kernel.rst`).
@@ -86,6 +91,7 @@ impl Rig {
             boot_cursor: session_cursor,
             session_cursor,
             boot_times: BTreeMap::new(),
+            forgiven: Forgiven::default(),
         }
     }
 
@@ -126,6 +132,10 @@ impl Rig {
         self.adapters.updater.clone().ok_or_else(|| lacking(Need::Updater))
     }
 
+    pub fn depot(&self) -> Arc<dyn Depot> {
+        self.adapters.depot.clone()
+    }
+
     /// `span` as it is meant on a fast host, stretched for this board and accelerator.
     pub fn scaled(&self, span: Duration) -> Duration {
         let seconds = span.as_secs_f64() * self.parts.slowness.clamp(0.1, 10_000.0);
@@ -145,6 +155,7 @@ impl Rig {
     pub fn set_case(&mut self, case: Option<PlannedCase>) {
         self.case = case;
         self.cuts.clear();
+        self.forgiven = Forgiven::default();
     }
 
     /// Records a measured figure.
@@ -184,12 +195,7 @@ impl Rig {
     /// Asks the OS to reboot and waits until it is ready again, in a new boot: the kernel's boot
     /// id tells one boot from another, where a mark or a login alone may be the old one's.
     pub async fn reboot(&mut self) -> Outcome {
-        let before = self.must(BOOT_ID).await?;
-        let cursor = self.parts.console.sightings();
-        // The command ends with the session, in whatever way; the boot id tells the truth.
-        let asked = self.run_in("(sleep 1; reboot) >/dev/null 2>&1 &", secs(10)).await;
-        asked.or_fail("could not ask for a reboot")?;
-        self.begin_boot(cursor);
+        let (before, cursor) = self.ask_for_reboot().await?;
         if self.has_marks() {
             self.sees_a_new_boot(cursor).await?;
         }

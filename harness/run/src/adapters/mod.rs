@@ -14,6 +14,8 @@ use hil_core::product::{Engine, Updater};
 use hil_core::rig::{Adapters, Rig};
 use hil_core::trouble::{OrFail, Outcome, Trouble};
 
+use crate::depot::HttpDepot;
+
 /// The adapters that the image's manifest asks for.
 pub fn for_image(image: &Image) -> Adapters {
     let engine = image.engine.as_ref().map(|spec| -> Arc<dyn Engine> {
@@ -29,7 +31,7 @@ pub fn for_image(image: &Image) -> Adapters {
             UpdaterSpec::Custom(spec) => Arc::new(custom::CustomUpdater::new(spec.clone())),
         }
     });
-    Adapters { os: Arc::new(linux::Linux), engine, updater }
+    Adapters { os: Arc::new(linux::Linux), engine, updater, depot: Arc::new(HttpDepot) }
 }
 
 fn slot_names(rig: &Rig) -> Outcome<Vec<String>> {

@@ -8,18 +8,20 @@ use regex::bytes::Regex;
 
 use super::invariants::{self, Before};
 
-/// What the writer leaves in its folder.
-const FILES: [&str; 3] = ["synced", "unsynced", "replaced"];
+/// Shows what the writer left in its folder. A file that is not there is as good as an empty one.
+pub(super) const SHOW: &str =
+    "for file in synced unsynced replaced; do cat $file 2>/dev/null; echo ==hil==; done";
+const APART: &str = "==hil==\n";
 
 /// `rows N` is acknowledged when row N of `synced` is durable. dd's `fsync` is the one that both
 /// busybox and coreutils have. The semicolon tells a whole number from one that the cut shortened.
-fn writer(folder: &str) -> String {
+pub(super) fn writer(folder: &str, console: &str) -> String {
     format!(
-        "cd {folder} || exit; n=0; while n=$((n+1)); do \
+        "cd {folder} && echo row 0 >replaced && sync || exit; n=0; while n=$((n+1)); do \
          echo \"row $n\" >>unsynced; \
          echo \"row $n\" | dd of=synced oflag=append conv=notrunc,fsync 2>/dev/null || exit; \
          echo \"row $n\" | dd of=new conv=fsync 2>/dev/null && mv new replaced; \
-         echo \"hil: rows $n;\" >/dev/console; done"
+         echo \"hil: rows $n;\" >{console}; done"
     )
 }
 
@@ -27,26 +29,32 @@ pub(super) async fn synced_data_survives(rig: &mut Rig) -> Outcome {
     let before = Before::of(rig).await?;
     let folder = rig.image().os.persistent.clone().or_fail("the manifest names no such folder")?;
     let folder = format!("{folder}/hil-rows");
-    let prepare = format!("rm -rf {folder} && mkdir {folder} && echo row 0 >{folder}/replaced");
-    rig.must(&format!("{prepare} && sync")).await?;
+    rig.must(&format!("rm -rf {folder} && mkdir {folder}")).await?;
     let from = rig.console().position();
-    let script = writer(&folder);
+    let script = writer(&folder, "/dev/console");
     rig.must(&format!("(trap '' HUP; {script}) </dev/null >/dev/null 2>&1 &")).await?;
     cut_among_rows(rig, from).await?;
     let acknowledged = acknowledged(rig, from)?;
     invariants::boots(rig).await?;
     invariants::slot_kept(rig, &before).await?;
     invariants::sound_system(rig, &[&before.version]).await?;
-    let mut left = Vec::new();
-    for file in FILES {
-        left.push(rig.run(&format!("cat {folder}/{file}")).await?.stdout);
-    }
-    invariants::rows_survive(&left[0], acknowledged)?;
-    invariants::never_garbage(&left[1])?;
-    invariants::replaced_whole(&left[2])?;
+    let left = rig.run(&format!("cd {folder} && {SHOW}")).await?.stdout;
+    rows_hold(&left, acknowledged)?;
     rig.must(&format!("rm -rf {folder}")).await?;
     rig.fact("rows.acknowledged", acknowledged as f64, "rows");
     Ok(())
+}
+
+/// Judges what `SHOW` printed.
+pub(super) fn rows_hold(shown: &[u8], acknowledged: u64) -> Outcome {
+    let shown = String::from_utf8_lossy(shown);
+    let files: Vec<&str> = shown.split(APART).collect();
+    let [synced, unsynced, replaced, ..] = files.as_slice() else {
+        return Err(Trouble::product(format!("the rows cannot be read: {shown}")));
+    };
+    invariants::rows_survive(synced, acknowledged)?;
+    invariants::never_garbage(unsynced)?;
+    invariants::replaced_whole(replaced)
 }
 
 /// So many rows are written after the first; the cut comes among them.

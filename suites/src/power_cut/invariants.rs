@@ -4,6 +4,8 @@
 use hil_core::parts::Seen;
 use hil_core::prelude::*;
 
+use crate::bench::Bench;
+
 /// What was known of the board before its power went.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Before {
@@ -153,7 +155,7 @@ async fn all_tries_left(rig: &mut Rig) -> Outcome {
 }
 
 /// Every row that was acknowledged is there, each in its place; `acknowledged` is the last one.
-pub(super) fn rows_survive(content: &[u8], acknowledged: u64) -> Outcome {
+pub(super) fn rows_survive(content: &str, acknowledged: u64) -> Outcome {
     invariant(
         "acknowledged-data-present",
         rows(content).and_then(|whole| {
@@ -164,13 +166,12 @@ pub(super) fn rows_survive(content: &[u8], acknowledged: u64) -> Outcome {
 }
 
 /// What was not synced is a beginning of what was written, perhaps nothing, and nothing else.
-pub(super) fn never_garbage(content: &[u8]) -> Outcome {
+pub(super) fn never_garbage(content: &str) -> Outcome {
     invariant("never-garbage", rows(content).map(drop))
 }
 
 /// A file that is replaced by renaming is never empty, never a mixture and never gone.
-pub(super) fn replaced_whole(content: &[u8]) -> Outcome {
-    let text = String::from_utf8_lossy(content);
+pub(super) fn replaced_whole(text: &str) -> Outcome {
     let row = text.strip_prefix("row ").and_then(|row| row.strip_suffix('\n'));
     let whole = row.is_some_and(|row| row.parse::<u64>().is_ok());
     let held = || Trouble::product(format!("the file holds {text:?}"));
@@ -178,15 +179,15 @@ pub(super) fn replaced_whole(content: &[u8]) -> Outcome {
 }
 
 /// How many whole rows there are, the first being 1; the last line may be cut short.
-fn rows(content: &[u8]) -> Outcome<u64> {
+fn rows(content: &str) -> Outcome<u64> {
     let mut whole = 0;
-    for line in content.split_inclusive(|byte| *byte == b'\n') {
+    for line in content.split_inclusive('\n') {
         let expected = format!("row {}\n", whole + 1);
-        let torn = !line.ends_with(b"\n") && expected.as_bytes().starts_with(line);
-        if line == expected.as_bytes() {
+        let torn = !line.ends_with('\n') && expected.starts_with(line);
+        if line == expected {
             whole += 1;
         } else if !torn {
-            let found = String::from_utf8_lossy(&line[..line.len().min(60)]).into_owned();
+            let found: String = line.chars().take(60).collect();
             return Err(Trouble::product(format!("after row {whole} comes {found:?}")));
         }
     }
@@ -201,31 +202,46 @@ pub(super) async fn sound_system(rig: &mut Rig, versions: &[&str]) -> Outcome {
     no_try_consumed(rig).await
 }
 
+/// The engine answers, and an image that it has is whole: it runs, and holds what it held before.
+pub(super) async fn store_whole(rig: &mut Rig, bench: &Bench, content: &str) -> Outcome {
+    let found = content_of(rig, bench).await;
+    invariant(
+        "container-store-whole",
+        found.and_then(|found| {
+            check!(found == content, "the image holds other files than before the cut");
+            Ok(())
+        }),
+    )
+}
+
+/// A digest of all files that a container of the offline image sees.
+pub(super) async fn content_of(rig: &mut Rig, bench: &Bench) -> Outcome<String> {
+    // Docker puts an empty .dockerenv into each container; hosts and the like are other mounts.
+    let digest = "find / -xdev -type f ! -name .dockerenv | sort | xargs sha256sum | sha256sum";
+    bench.must_run(rig, &[], &["sh", "-c", digest]).await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_row_that_is_missing_torn_in_the_middle_or_garbage_is_found() {
-        assert_eq!(rows(b""), Ok(0));
-        assert_eq!(rows(b"row 1\nrow 2\n"), Ok(2));
-        assert_eq!(rows(b"row 1\nro"), Ok(1));
-        for bad in [&b"row 2\n"[..], b"row 1\n\0\0\0\0", b"row 1\nrow 3\n", b"row 1\nrox"] {
+        assert_eq!(rows(""), Ok(0));
+        assert_eq!(rows("row 1\nrow 2\n"), Ok(2));
+        assert_eq!(rows("row 1\nro"), Ok(1));
+        for bad in ["row 2\n", "row 1\n\0\0\0\0", "row 1\nrow 3\n", "row 1\nrox"] {
             assert!(rows(bad).is_err(), "{bad:?}");
         }
-        assert!(rows_survive(b"row 1\nrow 2\n", 2).is_ok());
-        assert!(
-            rows_survive(b"row 1\nrow 2\n", 3)
-                .unwrap_err()
-                .to_string()
-                .starts_with("acknowledged-")
-        );
+        assert!(rows_survive("row 1\nrow 2\n", 2).is_ok());
+        let lost = rows_survive("row 1\nrow 2\n", 3).unwrap_err();
+        assert!(lost.to_string().starts_with("acknowledged-data-present: row 3"), "{lost}");
     }
 
     #[test]
     fn a_replaced_file_is_whole_whichever_of_its_versions_it_is() {
-        assert!(replaced_whole(b"row 0\n").is_ok());
-        for bad in [&b""[..], b"row 7", b"\0\0\0\0\0\0", b"row 7\nrow"] {
+        assert!(replaced_whole("row 0\n").is_ok());
+        for bad in ["", "row 7", "\0\0\0\0\0\0", "row 7\nrow"] {
             assert!(replaced_whole(bad).is_err(), "{bad:?}");
         }
     }

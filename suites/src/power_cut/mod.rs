@@ -3,17 +3,35 @@
 
 mod boot;
 mod data;
+mod engine;
 mod invariants;
 mod update;
 
 use hil_core::body;
 use hil_core::prelude::*;
 
+use crate::bench::on_bench;
+
 const ALWAYS: &[Need] = &[Need::PowerCut, Need::Shell];
 const DATA: &[Need] = &[Need::PowerCut, Need::Shell, Need::Persistent];
 
 const UPDATE: &[Need] =
     &[Need::PowerCut, Need::Shell, Need::Slots, Need::Updater, Need::Update, Need::Version];
+
+const ENGINE: &[Need] =
+    &[Need::PowerCut, Need::Shell, Need::Version, Need::Engine, Need::OfflineImage];
+
+/// The part of a boot in which services start, the engine among them.
+const SERVICES: Cuts = Cuts {
+    in_a_row: 1,
+    after: &[Mark::Stage(Stage::Userspace)],
+    ms: 1500,
+    writes: 1024,
+    flushes: 128,
+};
+
+/// An image goes from its archive into the engine's store.
+const LOAD: Cuts = Cuts { in_a_row: 1, after: &[Mark::Begin], ms: 500, writes: 256, flushes: 64 };
 
 /// An install, from its start to its end.
 const INSTALL: Cuts = Cuts {
@@ -90,5 +108,22 @@ pub(crate) const SUITE: Suite = Suite {
             .needs(UPDATE)
             .isolation(Isolation::Fork)
             .cuts(REBOOT),
+        Case::new("during-engine-start", secs(180), on_bench!(engine::during_engine_start))
+            .about("Cut while services start, the engine, its store and its containers come back.")
+            .needs(ENGINE)
+            .isolation(Isolation::Fork)
+            .cuts(SERVICES),
+        Case::new("during-image-load", secs(180), on_bench!(engine::during_image_load))
+            .about("Cut while an image is loaded, it is whole, or absent and can be loaded.")
+            .needs(ENGINE)
+            .isolation(Isolation::Fork)
+            .cuts(LOAD),
+        Case::new("container-data-survives", secs(180), on_bench!(engine::container_data_survives))
+            .about(
+                "What a container synced into a volume is there after a cut, nothing is garbage.",
+            )
+            .needs(ENGINE)
+            .isolation(Isolation::Fork)
+            .cuts(ROWS),
     ],
 };

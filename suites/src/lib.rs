@@ -1,16 +1,20 @@
 //! The suites. One module a suite; each case is an async function over a rig and nothing else.
 //! `custom` makes suites of folders with a `suite.toml`, whose cases are scripts.
 
+mod bench;
 mod boot;
 mod bundles;
 mod containers;
 pub mod custom;
+mod limits;
 mod ota;
+mod power_cut;
 
 use hil_core::case::Suite;
 
 /// Every suite there is, in the order in which they run.
-pub const SUITES: &[Suite] = &[boot::SUITE, containers::SUITE, ota::SUITE];
+pub const SUITES: &[Suite] =
+    &[boot::SUITE, containers::SUITE, limits::SUITE, ota::SUITE, power_cut::SUITE];
 
 #[cfg(test)]
 mod tests {

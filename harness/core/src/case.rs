@@ -8,6 +8,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::cut::Cuts;
 use crate::image::Flaw;
 use crate::rig::Rig;
 use crate::trouble::Outcome;
@@ -26,6 +27,8 @@ pub enum Need {
     Engine,
     /// A container image in the image's own file system.
     OfflineImage,
+    /// The manifest says how the engine is set up.
+    EngineSetup,
     Systemd,
     Slots,
     /// The manifest says which device each slot is.
@@ -63,6 +66,9 @@ impl Need {
             Need::Network => "the board has no working network",
             Need::Engine => "no [engine.…] in image.toml",
             Need::OfflineImage => "no offline_image in the [engine.…] table of image.toml",
+            Need::EngineSetup => {
+                "no storage_driver, cgroup or runtime in the [engine.…] table of image.toml"
+            }
             Need::Systemd => "the image does not run systemd ([os] init)",
             Need::Slots => "no [slots] in image.toml",
             Need::SlotDevices => "no device in [slots] of image.toml",
@@ -90,6 +96,7 @@ impl fmt::Display for Need {
             Need::Network => "network",
             Need::Engine => "engine",
             Need::OfflineImage => "offline-image",
+            Need::EngineSetup => "engine-setup",
             Need::Systemd => "systemd",
             Need::Slots => "slots",
             Need::SlotDevices => "slot-devices",
@@ -179,6 +186,8 @@ pub struct Case {
     pub about: &'static str,
     pub needs: &'static [Need],
     pub isolation: Isolation,
+    /// Where it cuts the power. Such a case is a sample: `--cuts` says how many are taken.
+    pub cuts: Option<Cuts>,
     /// On a fast host with KVM; scaled by board and accelerator.
     pub deadline: Duration,
     pub body: Body,
@@ -187,7 +196,8 @@ pub struct Case {
 impl Case {
     /// A case that needs nothing; say with [`Case::about`] what it promises.
     pub const fn new(name: &'static str, deadline: Duration, body: Body) -> Case {
-        Case { name, about: "", needs: &[], isolation: Isolation::Shared, deadline, body }
+        let isolation = Isolation::Shared;
+        Case { name, about: "", needs: &[], isolation, cuts: None, deadline, body }
     }
 
     #[must_use]
@@ -205,6 +215,12 @@ impl Case {
     #[must_use]
     pub const fn isolation(mut self, isolation: Isolation) -> Case {
         self.isolation = isolation;
+        self
+    }
+
+    #[must_use]
+    pub const fn cuts(mut self, cuts: Cuts) -> Case {
+        self.cuts = Some(cuts);
         self
     }
 }

@@ -2,6 +2,7 @@
 //! implementation a device kind.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::stage::Stage;
 use crate::trouble::{Outcome, Trouble};
 
 /// What becomes of writes that no flush has made durable, when power goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CutPolicy {
     /// All survive: what a plain kill of the emulator shows.
@@ -24,7 +25,19 @@ pub enum CutPolicy {
     /// None survives.
     DropAll,
     /// A seeded choice of each, with torn prefixes.
+    #[default]
     Subset,
+}
+
+impl CutPolicy {
+    /// Its word in plans, reports and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            CutPolicy::KeepAll => "keep-all",
+            CutPolicy::DropAll => "drop-all",
+            CutPolicy::Subset => "subset",
+        }
+    }
 }
 
 /// What a power cut did to the disk, where that can be known.
@@ -285,6 +298,18 @@ pub trait Shell: Send {
         progress: Progress<'_>,
         deadline: Deadline,
     ) -> Outcome;
+    /// Connects to a TCP port of the board at `to`, an address of its own, sends `request` and reads
+    /// until the board closes. A channel that carries no other is a [`Trouble::Skip`]; a port on
+    /// which nobody answers is the product's.
+    async fn dial(
+        &mut self,
+        to: SocketAddr,
+        request: &[u8],
+        deadline: Deadline,
+    ) -> Outcome<Vec<u8>> {
+        let _ = (request, deadline);
+        Err(Trouble::Skip(format!("{} cannot reach port {} of the board", self.name(), to.port())))
+    }
     /// Forgets the session: the board lost power or was reset.
     fn forget(&mut self);
     /// What [`Shell::recall`] must know to go on with this session after the board was saved; `None`

@@ -55,7 +55,7 @@ pub(crate) async fn run(
     let journal = rig.journal().clone();
     journal.record(What::CaseStarted { case: planned.id.clone() });
     let started = journal.clock().now();
-    rig.set_case(Some((planned.id.clone(), planned.seed)));
+    rig.set_case(Some(planned.clone()));
 
     let span = Duration::try_from_secs_f64(planned.deadline_s).unwrap_or(Duration::MAX);
     let span = rig.scaled(span).min(limit);
@@ -66,6 +66,7 @@ pub(crate) async fn run(
         Err(trouble) if interrupted => Some(trouble),
         Err(trouble) => Some(judged(rig, trouble, interrupt).await),
     };
+    let trouble = trouble.map(|trouble| rig.after_cuts(trouble));
     let failed_subtests = rig.failed_subtests().to_vec();
     rig.set_case(None);
 

@@ -1,12 +1,14 @@
 //! One live, exclusively held board, as a case sees it.
 
 mod boots;
+mod cut;
 mod fork;
 mod judge;
 mod line;
 mod twin;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +18,15 @@ use crate::case::Need;
 use crate::deadline::{Deadline, secs};
 use crate::event::{Journal, What};
 use crate::image::Image;
-use crate::parts::{Console, CutPolicy, CutReport, Depot, Output, Power, Seen, Shell, Sighting};
-use crate::plan::CaseId;
+use crate::parts::{Console, Depot, Output, Power, Seen, Shell, Sighting};
+use crate::plan::PlannedCase;
 use crate::product::{Engine, Os, Updater};
 use crate::stage::Stage;
 use crate::trouble::{OrFail, Outcome, Trouble};
 use crate::verdict::Verdict;
 
 pub use boots::{Boots, Forgiven};
+pub use cut::{Cut, Work};
 pub use judge::{fatal, lost};
 
 /// What a rack hands over; everything in it is held by this rig alone.
@@ -55,12 +58,13 @@ pub struct Rig {
     parts: Parts,
     adapters: Adapters,
     journal: Journal,
-    /// The case that runs now, for facts; and its seed.
-    case: Option<(CaseId, u64)>,
     /// Where captures and attachments go; exists.
     dir: PathBuf,
     /// The running case's subtests that failed and did not say that they may.
     failed_subtests: Vec<String>,
+    /// The case that runs now, for facts, its seed and its cuts; and the cuts it has made.
+    case: Option<PlannedCase>,
+    cuts: Vec<Cut>,
     powered_at: Duration,
     /// Where the console's stream stood at power-on: what a mute board never leaves.
     powered_position: u64,
@@ -78,6 +82,11 @@ pub struct Rig {
 /// The kernel makes one anew at each boot (`Documentation/admin-guide/sysctl/kernel.rst`).
 const BOOT_ID: &str = "cat /proc/sys/kernel/random/boot_id";
 
+/// The board's own address: no loopback, which would be another way to a container than the
+/// network's, and no bridge of the engine's.
+const ADDRESS: &str = "ip -4 -o addr show scope global \
+     | awk '$2 !~ /^(docker|br-|balena|podman|cni|veth)/ { sub(\"/.*\", \"\", $4); print $4; exit }'";
+
 /// Stopping services may take this long on a fast host; container engines give 10 s to each.
 const SHUTDOWN: Duration = secs(15);
 
@@ -94,6 +103,7 @@ impl Rig {
             case: None,
             dir: PathBuf::new(),
             failed_subtests: Vec::new(),
+            cuts: Vec::new(),
             powered_at: Duration::ZERO,
             powered_position: 0,
             boot_cursor: session_cursor,
@@ -164,13 +174,14 @@ impl Rig {
 
     /// The running case's seed: the only source of chance a body may use.
     pub fn seed(&self) -> u64 {
-        self.case.as_ref().map_or(0, |(_, seed)| *seed)
+        self.case.as_ref().map_or(0, |case| case.seed)
     }
 
     /// Who runs now; set by the runner.
-    pub fn set_case(&mut self, case: Option<(CaseId, u64)>) {
+    pub fn set_case(&mut self, case: Option<PlannedCase>) {
         self.case = case;
         self.failed_subtests.clear();
+        self.cuts.clear();
         self.forgiven = Forgiven::default();
     }
 
@@ -183,7 +194,7 @@ impl Rig {
         why: Option<String>,
         expected: Option<String>,
     ) {
-        let Some((case, _)) = self.case.clone() else { return };
+        let Some(PlannedCase { id: case, .. }) = self.case.clone() else { return };
         if verdict == Verdict::Fail && expected.is_none() {
             self.failed_subtests.push(name.into());
         }
@@ -197,7 +208,7 @@ impl Rig {
     /// A file of the running case, to be written beside the events and linked from the reports;
     /// its folder exists. `name` is relative and its own affair is to be unique in the case.
     pub fn attach(&self, name: &str) -> Outcome<PathBuf> {
-        let Some((case, _)) = &self.case else {
+        let Some(PlannedCase { id: case, .. }) = &self.case else {
             return Err(Trouble::rack("a file is attached, but no case runs"));
         };
         let path = format!("files/{}/{name}", case.to_string().replace('#', "-"));
@@ -213,7 +224,7 @@ impl Rig {
     /// Records a measured figure.
     pub fn fact(&self, name: &str, value: f64, unit: &str) {
         self.journal.record(What::Fact {
-            case: self.case.as_ref().map(|(id, _)| id.clone()),
+            case: self.case.as_ref().map(|case| case.id.clone()),
             name: name.into(),
             value: (value * 1e6).round() / 1e6,
             unit: unit.into(),
@@ -242,25 +253,6 @@ impl Rig {
         self.parts.power.off().await?;
         self.journal.record(What::PowerOff);
         Ok(())
-    }
-
-    /// Cuts the power and loses what was volatile.
-    pub async fn power_cut(&mut self, policy: CutPolicy) -> Outcome<CutReport> {
-        let seed = self.seed();
-        self.forget_sessions();
-        let report = self.parts.power.cut(policy, seed).await?;
-        self.journal.record(What::PowerCut { policy, seed, report: report.clone() });
-        Ok(report)
-    }
-
-    /// Cuts the power so that it is gone `at` (since the start of the run: a console match's time,
-    /// plus a delay). The command goes out earlier by what was measured of this board's contact
-    /// and hold-up, and at once where that is past; the report's timing tells what came of it.
-    pub async fn power_cut_at(&mut self, policy: CutPolicy, at: Duration) -> Outcome<CutReport> {
-        let lead = self.parts.power.off_delay().map_or(Duration::ZERO, |known| known.delay);
-        let now = self.journal.clock().now();
-        tokio::time::sleep(at.saturating_sub(lead).saturating_sub(now)).await;
-        self.power_cut(policy).await
     }
 
     /// Asks the OS to reboot and waits until it is ready again, in a new boot: the kernel's boot
@@ -409,6 +401,17 @@ impl Rig {
             Some(shell) => Ok(&mut **shell),
             None => Err(lacking(Need::ConsoleShell)),
         }
+    }
+
+    /// Sends `request` to a TCP port of the board, over its network, and reads until the board
+    /// closes. Over SSH's own connection, so that it works wherever SSH does.
+    pub async fn dial(&mut self, port: u16, request: &str) -> Outcome<String> {
+        let address = self.must(ADDRESS).await?;
+        let ip = address.parse().ok().or_fail(format!("the board has no address: `{address}`"))?;
+        let deadline = self.within(secs(10));
+        let shell = self.shell().ok_or_else(|| lacking(Need::Shell))?;
+        let answer = shell.dial(SocketAddr::new(ip, port), request.as_bytes(), deadline).await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
     /// Runs a command; its exit status is the caller's to judge.

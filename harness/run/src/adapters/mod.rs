@@ -2,7 +2,7 @@
 
 mod background;
 mod custom;
-mod docker;
+mod engine;
 mod linux;
 mod rauc;
 
@@ -21,9 +21,9 @@ use crate::depot::HttpDepot;
 pub fn for_image(image: &Image) -> Adapters {
     let engine = image.engine.as_ref().map(|spec| -> Arc<dyn Engine> {
         match spec {
-            EngineSpec::Docker(_) => Arc::new(docker::Docker::new("docker")),
-            EngineSpec::BalenaEngine(_) => Arc::new(docker::Docker::new("balena-engine")),
-            EngineSpec::Podman(_) => Arc::new(docker::Docker::new("podman")),
+            EngineSpec::Docker(_) => Arc::new(engine::DOCKER),
+            EngineSpec::BalenaEngine(_) => Arc::new(engine::BALENA_ENGINE),
+            EngineSpec::Podman(_) => Arc::new(engine::PODMAN),
         }
     });
     let updater = image.updater.as_ref().map(|spec| -> Arc<dyn Updater> {

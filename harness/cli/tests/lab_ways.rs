@@ -146,7 +146,11 @@ const TYPED: &str = r#"
 [uboot]
 lines = ["mmc dev 0"]
 send = [{ file = "note.txt", at = 0x45000000 }]
-boot = "setenv bootargs root=PARTLABEL=rootB hil.slot=B rauc.slot=B console=ttyS0,115200; load mmc 0:3 ${kernel_addr_r} boot/vmlinuz; load mmc 0:3 ${fdt_addr_r} boot/${fdtfile}; load mmc 0:3 ${ramdisk_addr_r} boot/initrd; bootz ${kernel_addr_r} ${ramdisk_addr_r}:${filesize} ${fdt_addr_r}"
+boot = """\
+    setenv bootargs root=PARTLABEL=rootB hil.slot=B rauc.slot=B console=ttyS0,115200 earlycon; \
+    load mmc 0:3 ${kernel_addr_r} boot/vmlinuz; load mmc 0:3 ${fdt_addr_r} boot/${fdtfile}; \
+    load mmc 0:3 ${ramdisk_addr_r} boot/initrd; \
+    bootz ${kernel_addr_r} ${ramdisk_addr_r}:${filesize} ${fdt_addr_r}"""
 "#;
 
 /// QEMU's cubieboard: its genuine U-Boot is stopped over a line of 115200 baud, for the loader, and

@@ -104,11 +104,17 @@ fn a_loader_writes_the_board_which_boots_and_tells_its_own_address() {
     let enter = "[instance.imx-1.storage.enter.contact.lcus]\nport = \"rack/dev/relay-a\"\n\
                  channel = 2";
     fs::write(rack.lab(), IMX.replace("ENTER", enter)).unwrap();
+    let at_rest = || {
+        let contacts = rack.state("relay", "relay-a")["contacts"].to_string();
+        assert_eq!(contacts, "[false,false]", "power and boot switch are as they were");
+    };
+    let mut by_hand = with_tools(&rack, rack.hil());
+    passes(&run(by_hand.args(["lab", "flash", "imx-1"])));
+    at_rest();
     let cases = "--case boot/ssh-login --case boot/power-cut-comes-back";
     passes(&run(&mut with_tools(&rack, rack.run("imx-1", cases))));
     has_timing(&rack, "imx-1");
-    let contacts = rack.state("relay", "relay-a")["contacts"].to_string();
-    assert_eq!(contacts, "[false,false]", "power and boot switch are as they were");
+    at_rest();
 }
 
 const CUBIE: &str = r#"

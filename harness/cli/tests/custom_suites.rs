@@ -72,19 +72,20 @@ fn a_plan_knows_their_needs_and_globs_may_name_their_tests() {
     assert_eq!(slip.code, Some(2), "{}", slip.said);
 }
 
-/// GLib's own tests from Debian's package, on two boards: what they print becomes testcases.
+/// GLib's programs and Charliecloud's bats files, from Debian's packages, on two boards: what they
+/// print becomes testcases.
 #[test]
-fn a_suite_that_nobody_here_wrote_runs_on_two_boards() {
+fn suites_that_nobody_here_wrote_run_on_two_boards() {
     let dir = tempfile::tempdir().unwrap();
-    let suite = dir.path().join("glib");
+    let (suites, out) = (dir.path().join("suites"), dir.path().join("o"));
     let boards = [("qemu-aarch64", "aarch64"), ("qemu-x86_64", "x86_64")];
-    let out = dir.path().join("o");
     let mut command = hil();
-    command.args(["run", "--suite", "glib", "--jobs", "1", "--require", "glib/*", "--suite-dir"]);
-    command.arg(&suite).arg("--out").arg(&out);
+    command.args(["run", "--suite", "glib", "--suite", "charliecloud", "--jobs", "1"]);
+    command.args(["--require", "glib/*", "--require", "charliecloud/sanity/executables*"]);
+    command.arg("--suite-dir").arg(&suites).arg("--out").arg(&out);
     for (board, arch) in boards {
-        let make = root().join("fixtures/examples/glib-tests/make");
-        let made = Command::new(make).arg(arch).arg(&suite).output().unwrap();
+        let make = root().join("fixtures/examples/package-tests/make");
+        let made = Command::new(make).arg(arch).arg(&suites).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         command.args(["--board", board, "--image"]).arg(demo(arch, "mini"));
     }
@@ -93,18 +94,19 @@ fn a_suite_that_nobody_here_wrote_runs_on_two_boards() {
     let xml = junit(&out);
     let document = roxmltree::Document::parse(&xml).unwrap();
     for (board, _) in boards {
-        let class = format!("{board}.glib");
-        let of_board =
-            document.descendants().filter(|node| node.attribute("classname") == Some(&class));
-        let names: Vec<&str> = of_board.filter_map(|node| node.attribute("name")).collect();
+        let names = |suite: &str| -> Vec<&str> {
+            let class = format!("{board}.{suite}");
+            let of_board =
+                document.descendants().filter(|node| node.attribute("classname") == Some(&class));
+            of_board.filter_map(|node| node.attribute("name")).collect()
+        };
+        let (glib, bats) = (names("glib"), names("charliecloud"));
         // As many as the package's programs plan: 28, 46 and 28, and the three cases themselves.
-        assert!(names.len() >= 90, "{names:?}");
+        assert!(glib.len() >= 90, "{glib:?}");
         for name in ["hash", "hash//hash/misc", "base64//base64/encode-decode/rfc4648"] {
-            assert_eq!(
-                names.iter().filter(|known| **known == name).count(),
-                1,
-                "{name}: {names:?}"
-            );
+            assert_eq!(glib.iter().filter(|known| **known == name).count(), 1, "{name}: {glib:?}");
         }
+        assert_eq!(bats.len(), 6, "{bats:?}");
+        assert!(bats.contains(&"sanity/executables seem sane"), "{bats:?}");
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Bench {
 /// A case's body over a rig and a [`Bench`], with the bench cleared at its end.
 macro_rules! on_bench {
     ($function:path) => {
-        |rig| {
+        ::hil_core::case::Body::Code(|rig| {
             ::std::boxed::Box::pin(async move {
                 let bench = $crate::bench::Bench::open(rig).await?;
                 let outcome = $function(rig, &bench).await;
@@ -36,7 +36,7 @@ macro_rules! on_bench {
                 let cleared = bench.clear(rig).await;
                 outcome.and(cleared)
             })
-        }
+        })
     };
 }
 pub(crate) use on_bench;

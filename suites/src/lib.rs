@@ -1,9 +1,11 @@
 //! The suites. One module a suite; each case is an async function over a rig and nothing else.
+//! `custom` makes suites of folders with a `suite.toml`, whose cases are scripts.
 
 mod bench;
 mod boot;
 mod bundles;
 mod containers;
+pub mod custom;
 mod limits;
 mod ota;
 mod power_cut;

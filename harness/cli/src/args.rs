@@ -9,7 +9,7 @@ use crate::lab::args::LabArgs;
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0    every case that ran passed
+  0    every case that ran passed, be it when run again (flaky; see --flaky)
   1    a defect of hil itself
   2    the command line, or a board, machine or image file, is wrong
   4    the selection holds no case
@@ -23,9 +23,23 @@ Examples:
   hil run --board qemu-arm --case 'containers/*' --repeat 10 --keep
   hil doctor                                    what this host lacks, and how to fix it";
 
+const MERGING: &str = "\
+What does not belong together is refused: another hil or commit, image, seed, or plan. Of a case
+that several runs have, a failure counts more than a pass, a pass more than broken, broken more
+than a skip; the report says which run counts and what the others said. A case of the plan that no
+run has is broken. The folder holds the runs themselves, so `hil report` rebuilds it.
+
+Examples:
+  hil run --board qemu-arm --shard 1/3 --out s1     # on three machines: 1/3, 2/3, 3/3
+  hil merge s1 s2 s3 --out all
+  hil run --board qemu-arm --resume all --out rest  # what is broken or was not run
+  hil merge all rest --out whole
+
+Exit codes are those of `run`.";
+
 /// Boots built OS images on emulated and physical boards, and tests them.
 #[derive(Parser)]
-#[command(name = "hil", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+#[command(name = "hil", version = env!("HIL_VERSION"), after_help = EXIT_CODES, arg_required_else_help = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -41,9 +55,12 @@ pub(crate) enum Command {
     /// List the boards, or explain one
     Boards(BoardsArgs),
     /// List the suites and their cases
-    Suites,
+    Suites(SuitesArgs),
     /// Rebuild the reports of a run from its events
     Report(ReportArgs),
+    /// Put several runs of one commit together into one: shards, or a run and what was left of it
+    #[command(after_help = MERGING)]
+    Merge(MergeArgs),
     /// Physical boards by hand: who holds what, power, console, flash, hold, check
     Lab(Box<LabArgs>),
     /// Check this host: tools, QEMU, accelerator, space; each problem with its fix
@@ -68,6 +85,10 @@ pub(crate) struct SelectArgs {
     /// Suite to run (default: all); may be given several times
     #[arg(short, long = "suite", value_name = "SUITE")]
     pub(crate) suites: Vec<String>,
+    /// More suites: a folder with a suite.toml, or a folder of such folders (default: ./suites, if
+    /// there is one). `hil schema suite` knows the format
+    #[arg(long = "suite-dir", value_name = "DIR")]
+    pub(crate) suite_dir: Option<PathBuf>,
     /// Only cases whose `suite/name` matches this glob; may be given several times
     #[arg(short, long = "case", value_name = "GLOB")]
     pub(crate) cases: Vec<String>,
@@ -80,6 +101,26 @@ pub(crate) struct SelectArgs {
     /// Run every case this many times
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = rounds)]
     pub(crate) repeat: u32,
+    /// Run a case that fails again, up to N times, each on a board booted anew. A pass after a fail
+    /// is flaky, which every report says aloud. What is broken, or expected to fail, is not run again
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
+    pub(crate) retries: u32,
+    /// What a flaky case does to the exit code
+    #[arg(long, value_enum, default_value_t = FlakyArg::Pass)]
+    pub(crate) flaky: FlakyArg,
+    /// What cases start from that leave a board in another state than they found it: `fork`, a copy
+    /// of the booted board (a reboot, where a board cannot be copied), `reboot`, or `shared`, the
+    /// board as the case before left it, which is quick and less sure
+    #[arg(long, value_enum, default_value_t = IsolationArg::Fork)]
+    pub(crate) isolation: IsolationArg,
+    /// Run only the I-th of N shards of the plan: every case is in exactly one, and about the same
+    /// work in each. `hil merge` makes one run of them again
+    #[arg(long, value_name = "I/N", value_parser = shard)]
+    pub(crate) shard: Option<Shard>,
+    /// Run only what has no verdict about the product yet in the earlier run DIR: what was broken,
+    /// or not run. Give the same words besides, and another --out; then `hil merge` both
+    #[arg(long, value_name = "DIR")]
+    pub(crate) resume: Option<PathBuf>,
     /// Seed of all chance in the run; the same seed gives the same plan (default: 1)
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
@@ -132,6 +173,14 @@ impl FromStr for Replay {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub(crate) enum FlakyArg {
+    /// Nothing: it is counted apart and told
+    Pass,
+    /// It is a failure (100)
+    Fail,
+}
+
 #[derive(ClapArgs, Clone, Debug)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
@@ -143,7 +192,7 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "N", value_parser = at_once)]
     pub(crate) jobs: Option<usize>,
     /// Leave the first board that fails alive, say how to reach it, and wait for Ctrl-C
-    #[arg(long)]
+    #[arg(long, conflicts_with = "retries")]
     pub(crate) keep: bool,
     /// Wait up to this many seconds for a physical board that somebody else holds
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
@@ -151,6 +200,9 @@ pub(crate) struct RunArgs {
     /// Accelerator of emulated boards
     #[arg(long, value_enum, default_value_t = AccelArg::Auto)]
     pub(crate) accel: AccelArg,
+    /// Boot each board anew, even if an earlier run has saved it booted
+    #[arg(long)]
+    pub(crate) fresh: bool,
     /// Record every write, flush and discard of emulated disks in DIR/<board>/
     #[arg(long)]
     pub(crate) write_log: bool,
@@ -163,6 +215,13 @@ pub(crate) struct PlanArgs {
     /// The plan as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub(crate) enum IsolationArg {
+    Fork,
+    Reboot,
+    Shared,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -185,9 +244,33 @@ pub(crate) struct BoardsArgs {
 }
 
 #[derive(ClapArgs, Clone, Debug)]
+pub(crate) struct SuitesArgs {
+    /// More suites: a folder with a suite.toml, or a folder of such folders (default: ./suites)
+    #[arg(long = "suite-dir", value_name = "DIR")]
+    pub(crate) suite_dir: Option<PathBuf>,
+}
+
+#[derive(ClapArgs, Clone, Debug)]
 pub(crate) struct ReportArgs {
     /// The `--out` folder of a run, or one board's folder in it
     pub(crate) dir: PathBuf,
+}
+
+#[derive(ClapArgs, Clone, Debug)]
+pub(crate) struct MergeArgs {
+    /// The `--out` folders of the runs, or of earlier merges
+    #[arg(required = true, value_name = "DIR")]
+    pub(crate) dirs: Vec<PathBuf>,
+    /// Where the merged run goes; none of the folders to merge, nor in or around one
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+}
+
+/// `i/n`: the i-th of n shards.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Shard {
+    pub(crate) index: u32,
+    pub(crate) of: u32,
 }
 
 #[derive(ClapArgs, Clone, Debug)]
@@ -213,6 +296,7 @@ pub(crate) enum SchemaKind {
     Image,
     Lab,
     Machine,
+    Suite,
 }
 
 fn rounds(text: &str) -> Result<u32, String> {
@@ -220,6 +304,16 @@ fn rounds(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(n) if (1..=most).contains(&n) => Ok(n),
         _ => Err(format!("give a number from 1 to {most}")),
+    }
+}
+
+fn shard(text: &str) -> Result<Shard, String> {
+    let parts = text.split_once('/').map(|(index, of)| (index.parse(), of.parse()));
+    match parts {
+        Some((Ok(index), Ok(of))) if (1..=of).contains(&index) && of <= 10_000 => {
+            Ok(Shard { index, of })
+        }
+        _ => Err("give it as I/N, with I from 1 to N".into()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The demo images: found in the cache, built by fixtures/demo-os when absent or stale.
 
 use std::env;
+use std::fmt;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,23 +16,40 @@ use crate::paths;
 const VARIANTS: [&str; 2] = ["mini", "full"];
 const BUILDER: &str = "fixtures/demo-os/build";
 
-/// Manifests of the demo images of an architecture.
-pub(crate) fn images(arch: Arch) -> Result<Vec<PathBuf>, Failure> {
-    VARIANTS.iter().map(|variant| image(arch, variant)).collect()
+/// The machine of an image whose name says nothing of it: QEMU's own, of each architecture.
+const PLAIN: &str = "virt";
+
+/// Manifests of the demo images for a machine of the builder's, such as `virt` or `cubieboard`.
+pub(crate) fn images(arch: Arch, machine: &str) -> Result<Vec<PathBuf>, Failure> {
+    VARIANTS.iter().map(|variant| image(&Demo { arch, variant, machine })).collect()
 }
 
-fn image(arch: Arch, variant: &str) -> Result<PathBuf, Failure> {
-    let folder = paths::cache()?.join(format!("images/demo-os/{arch}-{variant}"));
+/// One of the demo images.
+struct Demo<'d> {
+    arch: Arch,
+    variant: &'d str,
+    machine: &'d str,
+}
+
+impl fmt::Display for Demo<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.arch, self.variant)?;
+        if self.machine == PLAIN { Ok(()) } else { write!(f, "-{}", self.machine) }
+    }
+}
+
+fn image(demo: &Demo<'_>) -> Result<PathBuf, Failure> {
+    let folder = paths::cache()?.join(format!("images/demo-os/{demo}"));
     let manifest = folder.join("image.toml");
     let (builder, passed_over) = builder();
     match builder {
-        Some(builder) => build(&builder, arch, variant, &folder)?,
+        Some(builder) => build(&builder, demo, &folder)?,
         None if manifest.exists() => {}
         None => {
             let passed_over: String =
                 passed_over.iter().map(|why| format!("\npassed over {why}")).collect();
             return Err(Failure::usage(format!(
-                "no --image, and the demo image {arch}-{variant} is not built{passed_over}\n\
+                "no --image, and the demo image {demo} is not built{passed_over}\n\
                  help: give --image, or run once inside hil's source tree, whose {BUILDER} makes it"
             )));
         }
@@ -92,10 +110,11 @@ fn changeable((owner, group, mode): (u32, u32, u32), uid: u32, gid: u32) -> Opti
 }
 
 /// Does nothing, quickly, where the image is there and its recipe unchanged.
-fn build(builder: &Path, arch: Arch, variant: &str, out: &Path) -> Result<(), Failure> {
-    let what = format!("build the demo image {arch}-{variant}");
+fn build(builder: &Path, demo: &Demo<'_>, out: &Path) -> Result<(), Failure> {
+    let what = format!("build the demo image {demo}");
     let status = Command::new(builder)
-        .args(["--arch", arch.name(), "--variant", variant, "--out"])
+        .args(["--arch", demo.arch.name(), "--variant", demo.variant])
+        .args(["--board", demo.machine, "--out"])
         .arg(out)
         .stdin(Stdio::null())
         // Its progress belongs beside ours; stdout is for results.

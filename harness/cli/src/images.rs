@@ -29,7 +29,7 @@ pub(crate) fn manifests(
     let of_board = |board: &Arc<Board>| {
         let files = match (given.is_empty(), board.is_emulated()) {
             (false, _) => fitting(board, given)?,
-            (true, true) => demo::images(board.arch)?,
+            (true, true) => demo_of(board)?,
             (true, false) => of_lab(board, instances.get(&board.name))?,
         };
         Ok((board.name.clone(), files))
@@ -39,21 +39,38 @@ pub(crate) fn manifests(
     Ok(manifests)
 }
 
-/// The images that the lab file names for a physical board.
-fn of_lab(board: &Board, instances: Option<&Vec<Instance>>) -> Result<Vec<PathBuf>, Failure> {
-    let mut lists = instances.into_iter().flatten().map(|instance| &instance.images);
-    match lists.next().filter(|images| !images.is_empty()) {
-        Some(first) if lists.all(|other| other == first) => fitting(board, first),
-        Some(_) => Err(Failure::usage(format!(
-            "the instances of `{}` name different images\nhelp: give --image, or one instance",
-            board.name
-        ))),
+fn demo_of(board: &Board) -> Result<Vec<PathBuf>, Failure> {
+    match &board.demo {
+        Some(demo) => demo::images(board.arch, demo),
         None => Err(Failure::usage(format!(
-            "no image for `{}`\nhelp: give --image, or `images` in the lab file; there are demo \
-             images for emulated boards only",
+            "no image for `{}`\nhelp: give --image; demo-os is not made for this board",
             board.name
         ))),
     }
+}
+
+/// The images that the lab file names for a physical board, or the demo-os that it asks for.
+fn of_lab(board: &Board, instances: Option<&Vec<Instance>>) -> Result<Vec<PathBuf>, Failure> {
+    let mut wiring = instances.into_iter().flatten().map(|it| (&it.images, &it.demo));
+    let Some((images, demo)) = wiring.next() else { return Err(no_image(board)) };
+    if wiring.any(|other| other != (images, demo)) {
+        return Err(Failure::usage(format!(
+            "the instances of `{}` name different images\nhelp: give --image, or one instance",
+            board.name
+        )));
+    }
+    match (images.is_empty(), demo) {
+        (false, _) => fitting(board, images),
+        (true, Some(demo)) => demo::images(board.arch, demo),
+        (true, None) => Err(no_image(board)),
+    }
+}
+
+fn no_image(board: &Board) -> Failure {
+    Failure::usage(format!(
+        "no image for `{}`\nhelp: give --image, or `images` in the lab file",
+        board.name
+    ))
 }
 
 /// An image that no board takes is a slip; that others are taken must not hide it.
@@ -68,6 +85,28 @@ fn used(file: &Path, boards: &[Arc<Board>]) -> Result<(), Failure> {
     let help = format!("leave it out, or add a board that is {arch}: see `hil boards`");
     let boards = boards.join(", ");
     Err(Failure::usage(format!("{file} is for {arch}, and no board is: {boards}\nhelp: {help}")))
+}
+
+/// What an image wants typed at U-Boot's prompt can be typed on every board.
+pub(crate) fn check_uboot(
+    boards: &[Arc<Board>],
+    manifests: &BTreeMap<String, Vec<PathBuf>>,
+) -> Result<(), Failure> {
+    for board in boards.iter().filter(|board| board.is_emulated() || board.uboot.is_none()) {
+        for file in &manifests[&board.name] {
+            if prepare::load(file)?.uboot.is_some() {
+                let why = match board.is_emulated() {
+                    true => "is emulated: only physical boards are typed at",
+                    false => "is of a type that has no [uboot] table",
+                };
+                let (file, name) = (file.display(), &board.name);
+                return Err(Failure::usage(format!(
+                    "{file}: [uboot] cannot be typed: `{name}` {why}"
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Every image can be started by its board's machine.
@@ -141,12 +180,18 @@ fn fitting(board: &Board, given: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(fits)
 }
 
-/// Masks what the images' manifests call secret; a secret that is not set is an error.
-pub(crate) fn masker(images: &Images) -> Result<Masker, Failure> {
+/// Masks what the images' manifests call secret, and the passwords of the lab file; a secret that
+/// is not set is an error.
+pub(crate) fn masker<'i>(
+    images: &Images,
+    instances: impl IntoIterator<Item = &'i Instance>,
+) -> Result<Masker, Failure> {
     let mut secrets = Vec::new();
     for image in images.values().flatten() {
         secrets.extend(secrets_of(&image.image)?);
     }
+    let of_lab = instances.into_iter().flat_map(Instance::secrets).map(String::from);
+    secrets.extend(of_lab);
     Ok(Masker::new(secrets))
 }
 

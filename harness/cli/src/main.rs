@@ -7,9 +7,11 @@ mod demo;
 mod doctor;
 mod explain;
 mod failure;
+mod heap;
 mod images;
 mod keeper;
 mod lab;
+mod merge;
 mod outdir;
 mod paths;
 mod rack;
@@ -18,6 +20,7 @@ mod schema;
 mod select;
 mod show;
 mod signals;
+mod suites;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -33,13 +36,15 @@ fn main() -> ExitCode {
     if let Some(code) = keeper::if_asked() {
         return code;
     }
+    heap::keep_small();
     let args = Args::parse();
     let done = match args.command {
         Command::Run(run) => run::run(&run),
         Command::Plan(plan) => run::plan(&plan),
         Command::Boards(boards) => show::boards(&boards),
-        Command::Suites => show::suites(),
+        Command::Suites(suites) => show::suites(&suites),
         Command::Report(report) => show::report(&report),
+        Command::Merge(merge) => merge::merge(&merge),
         Command::Lab(lab) => lab::command::lab(&lab),
         Command::Doctor(doctor) => doctor::doctor(&doctor),
         Command::Schema(schema) => schema::print(&schema),

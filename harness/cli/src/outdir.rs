@@ -4,12 +4,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use hil_report::rebuild::is_board;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::failure::Failure;
 
-/// A board's folder is known as hil's by this file in it.
-const EVENTS: &str = "events.jsonl";
 const LOCK: &str = ".hil-lock";
 /// What `hil report` makes of all boards together.
 const REPORTS: [&str; 3] = ["junit.xml", "summary.md", "report.html"];
@@ -42,7 +41,7 @@ impl OutDir {
         for entry in fs::read_dir(path).map_err(failed)? {
             let found = entry.map_err(failed)?.path();
             let name = found.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if found.join(EVENTS).is_file() {
+            if is_board(&found) {
                 fs::remove_dir_all(&found).map_err(failed)?;
             } else if REPORTS.contains(&name.trim_end_matches(".new")) {
                 // A run that is killed must not leave the green reports of the one before.
@@ -67,6 +66,8 @@ impl OutDir {
 mod tests {
     use super::*;
 
+    const EVENTS: &str = "events.jsonl";
+
     #[test]
     fn only_earlier_runs_are_removed() {
         let dir = tempfile::tempdir().unwrap();
@@ -74,11 +75,13 @@ mod tests {
             fs::create_dir(dir.path().join(board)).unwrap();
             fs::write(dir.path().join(board).join(file), "x").unwrap();
         }
+        fs::create_dir_all(dir.path().join("merged/runs/1")).unwrap();
+        fs::write(dir.path().join("merged/runs/1").join(EVENTS), "x").unwrap();
         for file in ["junit.xml", "report.html", "junit.xml.new", "notes.txt"] {
             fs::write(dir.path().join(file), "x").unwrap();
         }
         let out = OutDir::claim(dir.path()).unwrap();
-        assert!(!dir.path().join("a").exists());
+        assert!(!dir.path().join("a").exists() && !dir.path().join("merged").exists());
         for file in ["junit.xml", "report.html", "junit.xml.new"] {
             assert!(!dir.path().join(file).exists(), "{file} of the run before is left");
         }

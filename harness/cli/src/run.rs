@@ -1,6 +1,6 @@
 //! `hil run` and `hil plan`: from the words of the command line to a plan, and through it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hil_core::board::Board;
+use hil_core::case::{Isolation, Suite};
 use hil_core::event::Clock;
 use hil_core::mask::Masker;
 use hil_core::parts::CutPolicy;
-use hil_core::plan::{BoardPlan, Selection, plan_board};
+use hil_core::plan::{BoardPlan, CaseId, Retries, Selection, plan_board};
+use hil_core::shard::shard;
 use hil_core::verdict::exit;
 use hil_lab::{DriverError, Instance, Places};
 use hil_qemu::catalogue::Catalogue;
@@ -25,7 +27,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::again;
-use crate::args::{PlanArgs, PolicyArg, RunArgs, SelectArgs};
+use crate::args::{FlakyArg, IsolationArg, PlanArgs, PolicyArg, RunArgs, SelectArgs, Shard};
 use crate::catalogue;
 use crate::failure::Failure;
 use crate::images::{self, Images};
@@ -41,6 +43,7 @@ use crate::signals;
 /// All that is settled before anything is touched.
 struct Resolved {
     catalogue: Catalogue,
+    suites: &'static [Suite],
     boards: Vec<Arc<Board>>,
     /// Which instances of the lab may play each board.
     instances: BTreeMap<String, Vec<Instance>>,
@@ -66,9 +69,10 @@ fn resolve(args: &SelectArgs) -> Result<Resolved, Failure> {
     }
     let manifests = images::manifests(&boards, &args.images, &instances)?;
     images::check_boots(&boards, &manifests, &catalogue)?;
+    images::check_uboot(&boards, &manifests)?;
     // A view of its own: which secrets there are is known only when the manifests are read.
     let images = images::prepare_all(&manifests, &Live::stderr(Masker::default()))?;
-    let masker = images::masker(&images)?;
+    let masker = images::masker(&images, instances.values().flatten())?;
     let selection = Selection {
         suites: &selected.suites,
         wanted: &|id| selected.wants(id),
@@ -79,16 +83,41 @@ fn resolve(args: &SelectArgs) -> Result<Resolved, Failure> {
         cuts: args.cuts,
         cut_policy: policy(args.cut_policy),
         replay: args.replay.as_ref().map(|replay| replay.seed),
+        forks_as: match args.isolation {
+            IsolationArg::Fork => Isolation::Fork,
+            IsolationArg::Reboot => Isolation::Reboot,
+            IsolationArg::Shared => Isolation::Shared,
+        },
     };
     let plan = |board: &Arc<Board>| {
         let of_board: Vec<_> =
             images[&board.name].iter().map(|p| (&*p.image, p.digest.clone())).collect();
         let again = again::command(args, &board.name);
-        BoardPlan { again, ..plan_board(board, &of_board, &selection) }
+        let retries = Retries { most: args.retries, flaky_fails: args.flaky == FlakyArg::Fail };
+        let rules = selected.rules.clone();
+        let plan = BoardPlan { retries, rules, again, ..plan_board(board, &of_board, &selection) };
+        let plan = match args.shard {
+            Some(Shard { index, of }) => shard(plan, index, of),
+            None => plan,
+        };
+        match &args.resume {
+            Some(dir) => still_to_run(plan, dir),
+            None => Ok(plan),
+        }
     };
-    let plans: Vec<BoardPlan> = boards.iter().map(plan).collect();
+    let plans: Vec<BoardPlan> = boards.iter().map(plan).collect::<Result<_, Failure>>()?;
     let stagger = lab.map_or(0.0, |lab| lab.stagger_s);
-    Ok(Resolved { catalogue, boards, instances, stagger, images, plans, masker })
+    let suites = selected.all;
+    Ok(Resolved { catalogue, suites, boards, instances, stagger, images, plans, masker })
+}
+
+/// The plan without what an earlier run of the board has settled.
+fn still_to_run(plan: BoardPlan, earlier: &Path) -> Result<BoardPlan, Failure> {
+    let dir = earlier.join(&plan.board);
+    let report =
+        report_of(&dir).map_err(|error| Failure::usage(format!("--resume: failed to {error}")))?;
+    let settled: BTreeSet<&CaseId> = report.settled().collect();
+    Ok(plan.only(|id| !settled.contains(id)))
 }
 
 fn policy(arg: PolicyArg) -> CutPolicy {
@@ -112,7 +141,8 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<u8, Failure> {
 fn plan_text(plans: &[BoardPlan]) -> String {
     let mut text = String::new();
     for plan in plans {
-        let _ = writeln!(text, "{} (seed {})", plan.board, plan.seed);
+        let shard = plan.share.as_ref().map(|s| format!(", shard {}/{}", s.index, s.of));
+        let _ = writeln!(text, "{} (seed {}{})", plan.board, plan.seed, shard.unwrap_or_default());
         for session in &plan.sessions {
             let digest = &session.digest[..12.min(session.digest.len())];
             let _ = writeln!(text, "  {} {digest}", session.image);
@@ -132,9 +162,9 @@ fn plan_text(plans: &[BoardPlan]) -> String {
     text
 }
 
-/// A plan without a single case, run or skipped, is a selection gone wrong.
+/// A plan without a single case, run or skipped, is a selection gone wrong; of a shard it is not.
 fn code_of_plans(plans: &[BoardPlan]) -> Option<u8> {
-    let some = plans.iter().any(|plan| plan.cases() + plan.skips.len() > 0);
+    let some = plans.iter().any(|plan| plan.share.is_some() || plan.cases() + plan.skips.len() > 0);
     if some { None } else { Some(exit::NOTHING_SELECTED) }
 }
 
@@ -176,7 +206,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let jobs = args.jobs.unwrap_or_else(|| cores().min(boards.len() - physical) + physical);
     let dirs: Vec<PathBuf> = boards.iter().map(|board| board.dir.clone()).collect();
     let started = started.format(&Rfc3339).unwrap_or_default();
-    let nothing_to_run = boards.iter().all(|board| board.plan.cases() == 0);
+    let nothing_to_run =
+        boards.iter().all(|board| board.plan.share.is_none() && board.plan.cases() == 0);
     let lab = (physical > 0).then(|| Wishes {
         wait: Duration::from_secs(args.wait),
         holder: lab::me(lab::command_line(), false),
@@ -184,7 +215,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
         stagger: Duration::from_secs_f64(resolved.stagger),
     });
     let racks = (resolved.catalogue, lab);
-    let defect = drive(args, racks, boards, jobs, (clock, started), live.clone())?;
+    let defect =
+        drive(args, racks, (resolved.suites, boards), jobs, (clock, started), live.clone())?;
     drop(live);
     let fault = files.iter().zip(&dirs).find_map(|(file, dir)| {
         file.fault().map(|why| format!("failed to write the events in {}: {why}", dir.display()))
@@ -209,12 +241,17 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
 fn drive(
     args: &RunArgs,
     (catalogue, lab): (Catalogue, Option<Wishes>),
-    boards: Vec<BoardRun>,
+    (suites, boards): (&'static [Suite], Vec<BoardRun>),
     jobs: usize,
     (clock, started): (Clock, String),
     live: Arc<Live>,
 ) -> Result<Option<String>, Failure> {
-    let settings = Settings { accel: args.accel, write_log: args.write_log, keep: args.keep };
+    let settings = Settings {
+        accel: args.accel,
+        write_log: args.write_log,
+        keep: args.keep,
+        fresh: args.fresh,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
@@ -223,12 +260,13 @@ fn drive(
     let rack = Arc::new(racks(catalogue, settings, lab, &boards, clock)?);
     let run = |rack| Run {
         rack,
-        suites: hil_suites::SUITES,
+        suites,
         boards,
         jobs,
         keep: args.keep,
         kept: Arc::new(move |board: &str, how: &[String]| say_kept(&live, board, how)),
         clock,
+        hil: env!("HIL_VERSION").into(),
         started,
         host: host(),
     };
@@ -274,7 +312,7 @@ fn say_kept(live: &Live, board: &str, how: &[String]) {
 }
 
 /// Makes the reports from the events on disk, shows the table, and says how it ended.
-fn finish(out: &Path, dirs: &[PathBuf]) -> u8 {
+pub(crate) fn finish(out: &Path, dirs: &[PathBuf]) -> u8 {
     let rebuilt = hil_report::rebuild(out);
     let reports: Vec<Report> = match &rebuilt {
         Ok(rebuilt) => rebuilt.reports.clone(),

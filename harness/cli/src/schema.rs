@@ -4,6 +4,7 @@ use hil_core::board::Board;
 use hil_core::image::Image;
 use hil_lab::Lab;
 use hil_qemu::machine::Machine;
+use hil_suites::custom::SuiteFile;
 use schemars::{Schema, schema_for};
 
 use crate::args::{SchemaArgs, SchemaKind};
@@ -21,6 +22,7 @@ fn text(kind: SchemaKind) -> String {
         SchemaKind::Image => schema_for!(Image),
         SchemaKind::Lab => schema_for!(Lab),
         SchemaKind::Machine => schema_for!(Machine),
+        SchemaKind::Suite => schema_for!(SuiteFile),
     };
     serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n"
 }
@@ -38,6 +40,7 @@ mod tests {
             (SchemaKind::Image, "fixtures/examples/image.schema.json", "image"),
             (SchemaKind::Lab, "harness/lab/lab.schema.json", "lab"),
             (SchemaKind::Machine, "qemu-configs/machine.schema.json", "machine"),
+            (SchemaKind::Suite, "fixtures/examples/suite.schema.json", "suite"),
         ];
         for (kind, file, name) in kinds {
             let committed = std::fs::read_to_string(root.join(file)).unwrap_or_default();

@@ -2,21 +2,27 @@
 
 use std::path::{Path, PathBuf};
 
-use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
-use hil_core::case::Suite;
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use hil_core::case::{Body, Case, Suite};
 use hil_core::located::{from_toml, nearest};
+use hil_core::rules::{self, Rules};
 use serde::Deserialize;
 
 use crate::args::SelectArgs;
 use crate::catalogue;
 use crate::failure::Failure;
+use crate::suites;
 
 /// The selection, its globs compiled and its names checked.
 pub(crate) struct Selected {
+    /// All there are, chosen or not.
+    pub(crate) all: &'static [Suite],
     pub(crate) suites: Vec<Suite>,
     cases: Option<GlobSet>,
     required: GlobSet,
     expected: Vec<(GlobSet, String)>,
+    /// The same two as patterns, for the subtests that only the run will know.
+    pub(crate) rules: Rules,
 }
 
 #[derive(Debug, Deserialize)]
@@ -38,7 +44,8 @@ struct ExpectedCase {
 
 impl Selected {
     pub(crate) fn new(args: &SelectArgs) -> Result<Selected, Failure> {
-        let known = every_case();
+        let all = suites::all(args.suite_dir.as_deref())?;
+        let known = every_case(all);
         let cases = match (&args.replay, args.cases.is_empty()) {
             (Some(replay), _) => Some(globs("--replay", &[replay.case.clone()], &known)?),
             (None, true) => None,
@@ -48,11 +55,17 @@ impl Selected {
             None => Vec::new(),
             Some(file) => read_expected(file, &every_case_on_every_board(args, &known)?)?,
         };
+        let rules = Rules {
+            required: args.require.clone(),
+            expected: expected.iter().map(|(glob, _, why)| (glob.clone(), why.clone())).collect(),
+        };
         Ok(Selected {
-            suites: suites(&args.suites)?,
+            all,
+            suites: chosen(all, &args.suites)?,
             cases,
             required: globs("--require", &args.require, &known)?,
-            expected,
+            expected: expected.into_iter().map(|(_, globs, why)| (globs, why)).collect(),
+            rules,
         })
     }
 
@@ -61,7 +74,9 @@ impl Selected {
     }
 
     pub(crate) fn requires(&self, id: &str) -> bool {
-        self.required.is_match(id)
+        // A case of which a test is required is required itself.
+        let mut of_tests = self.rules.required.iter().filter_map(|p| rules::of_case(p, 2));
+        self.required.is_match(id) || of_tests.any(|pattern| rules::matches(&pattern, id))
     }
 
     pub(crate) fn expects(&self, full: &str) -> Option<String> {
@@ -70,8 +85,7 @@ impl Selected {
     }
 }
 
-fn suites(asked: &[String]) -> Result<Vec<Suite>, Failure> {
-    let all = hil_suites::SUITES;
+fn chosen(all: &[Suite], asked: &[String]) -> Result<Vec<Suite>, Failure> {
     for name in asked {
         if !all.iter().any(|suite| suite.name == name) {
             let names: Vec<&str> = all.iter().map(|suite| suite.name).collect();
@@ -86,26 +100,42 @@ fn suites(asked: &[String]) -> Result<Vec<Suite>, Failure> {
     Ok(all.iter().filter(wanted).copied().collect())
 }
 
-/// `suite/name` of all there are, chosen or not.
-fn every_case() -> Vec<String> {
-    let of_suite = |suite: &'static Suite| {
-        suite.cases.iter().map(move |case| format!("{}/{}", suite.name, case.name))
+/// A case by `suite/name`, and whether tests within it have names of their own.
+struct Known {
+    name: String,
+    has_tests: bool,
+}
+
+/// All there are, chosen or not.
+fn every_case(all: &[Suite]) -> Vec<Known> {
+    let of_suite = |suite: &Suite| -> Vec<Known> {
+        let known = |case: &Case| Known {
+            name: format!("{}/{}", suite.name, case.name),
+            has_tests: matches!(case.body, Body::Data(_)),
+        };
+        suite.cases.iter().map(known).collect()
     };
-    hil_suites::SUITES.iter().flat_map(of_suite).collect()
+    all.iter().flat_map(of_suite).collect()
 }
 
 /// `board/suite/name`: the boards that were not chosen too, for one file serves many runs.
-fn every_case_on_every_board(args: &SelectArgs, known: &[String]) -> Result<Vec<String>, Failure> {
+fn every_case_on_every_board(args: &SelectArgs, known: &[Known]) -> Result<Vec<Known>, Failure> {
     let catalogue = catalogue::load(args.board_dir.as_deref())?;
-    let on = |board: &str| known.iter().map(|id| format!("{board}/{id}")).collect::<Vec<_>>();
+    let on = |board: &str| -> Vec<Known> {
+        let on = |case: &Known| Known {
+            name: format!("{board}/{}", case.name),
+            has_tests: case.has_tests,
+        };
+        known.iter().map(on).collect()
+    };
     Ok(catalogue.boards().flat_map(|board| on(&board.name)).collect())
 }
 
 /// Compiles the patterns; one that matches none of the known names is a slip, not a wish.
-fn globs(flag: &str, patterns: &[String], known: &[String]) -> Result<GlobSet, Failure> {
+fn globs(flag: &str, patterns: &[String], known: &[Known]) -> Result<GlobSet, Failure> {
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
-        let glob = GlobBuilder::new(pattern).literal_separator(false).build();
+        let glob = rules::glob(pattern);
         let glob = glob.map_err(|error| Failure::usage(format!("{flag} '{pattern}': {error}")))?;
         check_used(flag, &glob, known)?;
         set.add(glob);
@@ -113,14 +143,20 @@ fn globs(flag: &str, patterns: &[String], known: &[String]) -> Result<GlobSet, F
     set.build().map_err(|error| Failure::usage(format!("{flag}: {error}")))
 }
 
-fn check_used(flag: &str, glob: &Glob, known: &[String]) -> Result<(), Failure> {
+fn check_used(flag: &str, glob: &Glob, known: &[Known]) -> Result<(), Failure> {
     let matcher = glob.compile_matcher();
-    if known.iter().any(|name| matcher.is_match(name)) {
+    // What stands below the name of a case with tests of its own may be one of them.
+    let has_test = |case: &Known| {
+        let of_case = rules::of_case(glob.glob(), case.name.split('/').count());
+        case.has_tests && of_case.is_some_and(|of_case| rules::matches(&of_case, &case.name))
+    };
+    if known.iter().any(|case| matcher.is_match(&case.name) || has_test(case)) {
         return Ok(());
     }
+    let known = || known.iter().map(|case| case.name.clone());
     // `folder/*` stands for itself in a suggestion: a misspelt folder is as likely as a name.
-    let folders = known.iter().filter_map(|name| Some(format!("{}/*", name.rsplit_once('/')?.0)));
-    let candidates: Vec<String> = folders.chain(known.iter().cloned()).collect();
+    let folders = known().filter_map(|name| Some(format!("{}/*", name.rsplit_once('/')?.0)));
+    let candidates: Vec<String> = folders.chain(known()).collect();
     let help = match nearest(glob.glob(), candidates.iter().map(String::as_str)) {
         Some(near) => format!("did you mean `{near}`?"),
         None => "see `hil suites` for the names of all cases".into(),
@@ -128,7 +164,8 @@ fn check_used(flag: &str, glob: &Glob, known: &[String]) -> Result<(), Failure> 
     Err(Failure::usage(format!("{flag} '{}' matches no case\nhelp: {help}", glob.glob())))
 }
 
-fn read_expected(file: &Path, known: &[String]) -> Result<Vec<(GlobSet, String)>, Failure> {
+/// Each pattern, as it is and compiled, with why it is expected.
+fn read_expected(file: &Path, known: &[Known]) -> Result<Vec<(String, GlobSet, String)>, Failure> {
     let text = std::fs::read_to_string(file).map_err(|error| {
         Failure::usage(format!("failed to read --expected {}: {error}", file.display()))
     })?;
@@ -141,8 +178,9 @@ fn read_expected(file: &Path, known: &[String]) -> Result<Vec<(GlobSet, String)>
                 return Err(Failure::usage(format!("{what}\nhelp: {help}")));
             }
         }
-        let globs = globs(&format!("{}: match", file.display()), &[glob], known)?;
-        Ok((globs, format!("{reason} ({link})")))
+        let flag = format!("{}: match", file.display());
+        let globs = globs(&flag, std::slice::from_ref(&glob), known)?;
+        Ok((glob, globs, format!("{reason} ({link})")))
     };
     parsed.case.into_iter().map(read).collect()
 }

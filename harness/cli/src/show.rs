@@ -10,10 +10,11 @@ use clap_complete::Shell;
 use hil_qemu::catalogue::Catalogue;
 use hil_report::Merged;
 
-use crate::args::{Args, BoardsArgs, ReportArgs};
+use crate::args::{Args, BoardsArgs, ReportArgs, SuitesArgs};
 use crate::catalogue;
 use crate::explain;
 use crate::failure::Failure;
+use crate::suites;
 
 /// The first thing that went wrong with stdout.
 static LOST: OnceLock<String> = OnceLock::new();
@@ -75,9 +76,9 @@ fn explain(catalogue: &Catalogue, name: &str) -> Result<u8, Failure> {
     Ok(0)
 }
 
-pub(crate) fn suites() -> Result<u8, Failure> {
+pub(crate) fn suites(args: &SuitesArgs) -> Result<u8, Failure> {
     let mut text = String::new();
-    for suite in hil_suites::SUITES {
+    for suite in suites::all(args.suite_dir.as_deref())? {
         let _ = writeln!(text, "{} - {}", suite.name, suite.about);
         for case in suite.cases {
             let needs: Vec<String> = case.needs.iter().map(ToString::to_string).collect();

@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod common;
-#[expect(dead_code, reason = "each test binary uses a part of it")]
 #[path = "common/rack.rs"]
 mod rack;
 

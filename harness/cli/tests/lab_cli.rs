@@ -2,7 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod common;
-#[expect(dead_code, reason = "made for runs; these tests need its beginning alone")]
 #[path = "common/rack.rs"]
 mod rack;
 mod virtual_lab;

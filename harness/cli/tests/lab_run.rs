@@ -151,6 +151,29 @@ fn killed_in_mid_case_or_mid_flash_hil_leaves_the_board_safe_and_free() {
     passes(&run(&mut rack.run("bbb-1", "--case boot/console-login")));
 }
 
+#[test]
+fn a_board_that_cannot_be_made_safe_is_taken_by_nobody_before_a_check() {
+    let rack = Rack::shells();
+    let lab = std::fs::read_to_string(rack.lab()).unwrap();
+    std::fs::write(rack.lab(), lab.replace("channel = 1", "channel = 1\nanswers = true")).unwrap();
+    let mut run_1 = Background::start(&mut rack.run("bbb-1", LONG));
+    wait_until("a case has started", || case_started(&rack, "bbb-1"));
+    rack.ctl("fault relay-a hang on");
+    run_1.child.kill().unwrap();
+    wait_until("its keeper has given it up", || rack.is_free("bbb-1"));
+    assert!(rack.powered("one"), "the relay heard nothing");
+    rack.ctl("fault relay-a hang off");
+    std::fs::remove_dir_all(rack.out()).unwrap();
+    let refused = run(&mut rack.run("bbb-1", "--case boot/console-login"));
+    assert_eq!(refused.code, Some(69), "{}", refused.said);
+    for words in ["bbb-1 is in quarantine: it could not be made safe", "had it for `hil run"] {
+        assert!(refused.said.contains(words), "{words}: {}", refused.said);
+    }
+    passes(&run(rack.hil().args(["lab", "check", "bbb-1"])));
+    std::fs::remove_dir_all(rack.out()).unwrap();
+    passes(&run(&mut rack.run("bbb-1", "--case boot/console-login")));
+}
+
 /// Runs a command on the board behind hil's back.
 fn meddle(command: &str) {
     let key = common::demo("aarch64", "mini").join("ssh_login");
@@ -179,12 +202,27 @@ fn ssh_that_never_comes_to_a_healthy_board_is_the_racks_fault() {
     broken(&rack, &ended, "on the console the board is healthy and its SSH server runs");
 }
 
+/// Whether a case has failed for this reason.
+fn failed(rack: &Rack, board: &str, why: &str) -> bool {
+    let told = |event: &Value| {
+        let finished = &event["what"]["case-finished"];
+        finished["verdict"] == "fail" && finished["why"].to_string().contains(why)
+    };
+    events(&rack.out(), board).iter().any(told)
+}
+
 #[test]
-fn an_ssh_server_that_died_is_the_products_fault() {
+fn an_ssh_server_that_crashed_or_is_gone_is_the_products_fault() {
     let rack = Rack::demo();
-    let run = Background::start(&mut rack.run("rpi-1", "--case boot/ssh-login --repeat 400"));
+    // Each case is in the middle of a command over SSH for a second.
+    let run = Background::start(&mut rack.run("rpi-1", "--case boot/clock-sane --repeat 8"));
     wait_until("a case has started", || case_started(&rack, "rpi-1"));
-    // Its init would start it again: from now on there is nothing to start.
+    // Its init starts it again each time.
+    meddle(
+        "setsid sh -c 'for n in 1 2 3; do kill -9 $(pidof dropbear); sleep 1; done' >/dev/null &",
+    );
+    wait_until("a crash is told", || failed(&rack, "rpi-1", "started anew meanwhile: it crashed"));
+    // From now on there is nothing to start.
     meddle("mount -o bind /bin/false /usr/sbin/dropbear && kill -9 $(pidof dropbear)");
     fails(&rack, &run.ends(), "no SSH server runs");
 }

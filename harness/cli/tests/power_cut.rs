@@ -17,7 +17,7 @@ use hil_core::parts::Console;
 use hil_core::stage::StageMarks;
 use hil_disk::{Base, CutReport, Disk, DiskOptions, Layer, Policy, Server, ServerOptions};
 use hil_qemu::catalogue::Catalogue;
-use hil_qemu::{AccelKind, BootWith, Emulator, LaunchSpec, Qemu, RunDir};
+use hil_qemu::{AccelKind, Begin, BootWith, Emulator, LaunchSpec, Qemu, RunDir};
 use regex::bytes::Regex;
 
 const FLUSHED: u64 = 1 << 20;
@@ -60,6 +60,7 @@ async fn after_cut(dir: &Path, policy: Policy, seed: u64) -> (Disk, CutReport) {
         qmp: run.socket("qmp").unwrap(),
         forwards: Vec::new(),
         extra: Vec::new(),
+        begin: Begin::PowerOn,
         paused: false,
         patience: secs(60),
     };

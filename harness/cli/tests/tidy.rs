@@ -19,7 +19,8 @@ const MAY: &[(&str, &[&str])] = &[
     ("hil-lab", &["hil-core"]),
     ("hil-run", &["hil-core"]),
     ("hil-report", &["hil-core"]),
-    ("hil-suites", &["hil-core"]),
+    ("hil-tap", &[]),
+    ("hil-suites", &["hil-core", "hil-tap"]),
     // A fixture: it may use the house, and nothing of the house may use it.
     ("hil-virtual-lab", &["hil-core", "hil-disk", "hil-qemu"]),
     (

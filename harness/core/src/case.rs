@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cut::Cuts;
@@ -13,7 +14,9 @@ use crate::rig::Rig;
 use crate::trouble::Outcome;
 
 /// A capability of a board or a feature of an image that a case cannot do without.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Need {
     /// A way to run commands: SSH or a login on the console.
@@ -115,20 +118,52 @@ impl fmt::Display for Need {
 
 /// A case's body at work.
 pub type Running<'r> = Pin<Box<dyn Future<Output = Outcome> + Send + 'r>>;
-/// A case's body: an async function over the rig. [`body!`](crate::body) wraps one.
-pub type Body = for<'r> fn(&'r mut Rig) -> Running<'r>;
+
+/// What a case does.
+#[derive(Clone, Copy)]
+pub enum Body {
+    /// An async function over the rig; [`body!`](crate::body) wraps one.
+    Code(for<'r> fn(&'r mut Rig) -> Running<'r>),
+    /// What somebody's file says, and code that does it.
+    Data(&'static dyn Act),
+}
+
+/// Data that can be acted out on a rig.
+pub trait Act: Send + Sync {
+    fn act<'r>(&'r self, rig: &'r mut Rig) -> Running<'r>;
+}
+
+impl Body {
+    pub fn run(self, rig: &mut Rig) -> Running<'_> {
+        match self {
+            Body::Code(function) => function(rig),
+            Body::Data(data) => data.act(rig),
+        }
+    }
+}
 
 /// Makes a [`Body`] of an `async fn(&mut Rig) -> Outcome`.
 #[macro_export]
 macro_rules! body {
     ($function:path) => {
-        |rig| ::std::boxed::Box::pin($function(rig))
+        $crate::case::Body::Code(|rig| ::std::boxed::Box::pin($function(rig)))
     };
 }
 
 /// What a case starts from, and what it may leave behind.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Isolation {

@@ -55,6 +55,17 @@ pub enum What {
         stage: Stage,
         took: f64,
     },
+    /// The board that is ready was saved, to start cases from forks of it: how, in how many seconds.
+    Saved {
+        how: String,
+        took: f64,
+    },
+    /// A fork of the saved board runs: seconds from the wish for it until its guest ran on, and
+    /// until it had answered its first command.
+    Forked {
+        running: f64,
+        answered: f64,
+    },
     PowerOn,
     PowerOff,
     PowerCut {
@@ -84,6 +95,12 @@ pub enum What {
     LeftUnsafe {
         why: String,
     },
+    /// The case failed and is run again, for the `attempt`-th time (from 2), on a board that is
+    /// booted anew for it.
+    CaseRetried {
+        case: CaseId,
+        attempt: u32,
+    },
     /// Written before the body runs.
     CaseStarted {
         case: CaseId,
@@ -94,6 +111,16 @@ pub enum What {
         name: String,
         value: f64,
         unit: String,
+    },
+    /// A test within a case that runs tests of its own, whose names the plan does not know.
+    Subtest {
+        case: CaseId,
+        name: String,
+        verdict: Verdict,
+        /// Why, unless passed.
+        why: Option<String>,
+        /// Why it says itself that it may fail.
+        expected: Option<String>,
     },
     /// A file beside the events, by its path relative to them.
     Attachment {

@@ -17,6 +17,8 @@ pub mod parts;
 pub mod plan;
 pub mod product;
 pub mod rig;
+pub mod rules;
+pub mod shard;
 pub mod stage;
 pub mod trouble;
 pub mod verdict;

@@ -1,6 +1,7 @@
 //! The traits a rig is made of: power, console, shell, and what the host hands out to the board. One
 //! implementation a device kind.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -105,8 +106,44 @@ pub trait Power: Send {
     fn tripwire(&self) -> Option<Arc<dyn Tripwire>> {
         None
     }
-    /// Holds `Some` once the rack has lost the board: an emulator that died, a relay that went.
+    /// Holds `Some` once nothing more can come of this boot: the rack has lost the board (an emulator
+    /// that died, a line that went), or its bootloader does not do what is typed at it.
     fn loss(&self) -> watch::Receiver<Option<Trouble>>;
+    /// Gives a board without power its medium as it was provisioned. `false` where that would mean
+    /// to write it anew: then everything on it stays.
+    async fn renew(&mut self) -> Outcome<bool> {
+        Ok(false)
+    }
+    /// What saves the board and starts it from there, if this one can.
+    fn forks(&mut self) -> Option<&mut dyn Forks> {
+        None
+    }
+}
+
+/// What is known of a saved board beside the machine itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Of the boot it was saved after.
+    pub boot_times: BTreeMap<Stage, Duration>,
+    /// The session on its console.
+    pub login: Option<String>,
+    pub ssh: Option<String>,
+}
+
+/// A board that can be saved while it runs, and started from that as often as is wanted.
+#[async_trait]
+pub trait Forks: Send {
+    /// How, for people: `VM template`.
+    fn label(&self) -> String;
+    /// What there is to start from: saved by this session, or by an earlier run from the same image
+    /// on the same machine.
+    fn saved(&self) -> Option<Kept>;
+    /// Saves the board as it runs. It is gone afterwards, as after [`Power::off`].
+    async fn save(&mut self, kept: Kept) -> Outcome;
+    /// Forgets what was saved: it proved to be of no use.
+    fn discard(&mut self);
+    /// Ends the board, if it runs, and lets it go on from what was saved, on a medium of its own.
+    async fn fork(&mut self) -> Outcome;
 }
 
 /// What a guest asks of its disk, as far as a power cut can be timed by it.
@@ -275,6 +312,38 @@ pub trait Shell: Send {
     }
     /// Forgets the session: the board lost power or was reset.
     fn forget(&mut self);
+    /// What [`Shell::recall`] must know to go on with this session after the board was saved; `None`
+    /// where a session does not live on the board alone.
+    fn keep(&self) -> Option<String> {
+        None
+    }
+    /// The board stands where it was saved: goes on with the session of then.
+    fn recall(&mut self, _kept: Option<&str>) {
+        self.forget();
+    }
+}
+
+/// `word` as one word of a shell command.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_string();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn words_survive_the_shell() {
+        for word in ["plain", "", "two words", "it's", "$HOME `x` \"y\"", "a\nb"] {
+            let script = format!("printf %s {}", quoted(word));
+            let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&output.stdout), word);
+        }
+    }
 }
 
 /// Hands files out over HTTP, to boards that download.

@@ -6,10 +6,12 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::board::Board;
-use crate::case::{Case, Need, Suite};
+use crate::case::{Case, Isolation, Need, Suite};
 use crate::cut::{Cuts, PlannedCut, Told};
 use crate::image::Image;
 use crate::parts::CutPolicy;
+use crate::rules::Rules;
+use crate::shard::Share;
 
 /// Which case; its text form is `suite/name`, or `suite/name#2` for a repetition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -18,6 +20,15 @@ pub struct CaseId {
     pub name: String,
     /// From 1; more where `--repeat` asks for it.
     pub round: u32,
+}
+
+impl CaseId {
+    /// The name of a test within this case.
+    #[must_use]
+    pub fn within(mut self, name: &str) -> CaseId {
+        self.name = format!("{}/{name}", self.name);
+        self
+    }
 }
 
 impl fmt::Display for CaseId {
@@ -37,6 +48,8 @@ pub struct PlannedCase {
     pub seed: u64,
     /// Seconds, before scaling by board and accelerator.
     pub deadline_s: f64,
+    #[serde(default)]
+    pub isolation: Isolation,
     /// A skip of this case is a failure (`--require`).
     pub required: bool,
     /// Why a failure is expected, from the expected-failures file.
@@ -63,6 +76,15 @@ pub struct PlannedSkip {
     pub required: bool,
 }
 
+/// What becomes of a case that fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retries {
+    /// How often at most it is run again.
+    pub most: u32,
+    /// A pass after a fail is a failure all the same.
+    pub flaky_fails: bool,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BoardPlan {
     pub board: String,
@@ -72,6 +94,13 @@ pub struct BoardPlan {
     /// The command that runs a part of this plan again, but for its `--replay`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub again: String,
+    #[serde(default)]
+    pub retries: Retries,
+    #[serde(default)]
+    pub rules: Rules,
+    /// Where the plan is spread over several runs.
+    #[serde(default)]
+    pub share: Option<Share>,
 }
 
 impl BoardPlan {
@@ -83,6 +112,17 @@ impl BoardPlan {
     pub fn again_for(&self, case: &PlannedCase) -> Option<String> {
         let (CaseId { suite, name, .. }, seed) = (&case.id, case.seed);
         (!self.again.is_empty()).then(|| format!("{} --replay {suite}/{name}@{seed}", self.again))
+    }
+
+    /// The plan with only some of its cases, and no session without one.
+    #[must_use]
+    pub fn only(mut self, wanted: impl Fn(&CaseId) -> bool) -> BoardPlan {
+        for session in &mut self.sessions {
+            session.cases.retain(|case| wanted(&case.id));
+        }
+        self.sessions.retain(|session| !session.cases.is_empty());
+        self.skips.retain(|skip| wanted(&skip.id));
+        self
     }
 }
 
@@ -101,6 +141,8 @@ pub struct Selection<'s> {
     pub cut_policy: CutPolicy,
     /// The seed with which a case ran before: it is run once, with this one.
     pub replay: Option<u64>,
+    /// What the cases start from that ask for a fork.
+    pub forks_as: Isolation,
 }
 
 /// Plans one board: each case once, on the first image that has what it needs.
@@ -138,8 +180,20 @@ pub fn plan_board(
         }
     }
     sessions.retain(|session| !session.cases.is_empty());
-    let (board, seed) = (board.name.clone(), selection.seed);
-    BoardPlan { board, seed, sessions, skips, again: String::new() }
+    for session in &mut sessions {
+        // Those that share a board come before those that each have one of their own.
+        session.cases.sort_by_key(|case| case.isolation);
+    }
+    BoardPlan {
+        board: board.name.clone(),
+        seed: selection.seed,
+        sessions,
+        skips,
+        retries: Retries::default(),
+        rules: Rules::default(),
+        share: None,
+        again: String::new(),
+    }
 }
 
 fn rounds(case: &Case, selection: &Selection<'_>) -> u32 {
@@ -165,6 +219,10 @@ fn planned(
         cuts: case.cuts.map(draw).unwrap_or_default(),
         seed,
         deadline_s: case.deadline.as_secs_f64(),
+        isolation: match case.isolation {
+            Isolation::Fork => selection.forks_as,
+            other => other,
+        },
         required,
         expected: (selection.expected)(&full),
         id,
@@ -220,8 +278,7 @@ mod tests {
     }
 
     const fn case(name: &'static str, needs: &'static [Need]) -> Case {
-        let body: crate::case::Body = |rig| Box::pin(nothing(rig));
-        Case::new(name, secs(5), body).needs(needs)
+        Case::new(name, secs(5), crate::body!(nothing)).needs(needs)
     }
 
     const CUTS: Cuts =
@@ -264,6 +321,7 @@ mod tests {
             cuts,
             cut_policy: CutPolicy::Subset,
             replay,
+            forks_as: Isolation::Fork,
         };
         plan_board(&board, &[(&mini, "d1".into()), (&full, "d2".into())], &selection)
     }

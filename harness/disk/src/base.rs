@@ -75,6 +75,14 @@ impl Base {
         }
     }
 
+    /// The layer it is, if it is one.
+    pub(crate) fn layer(&self) -> Option<&Layer> {
+        match &*self.inner {
+            Inner::Layer(layer) => Some(layer),
+            Inner::Raw { .. } => None,
+        }
+    }
+
     /// What the indexes of this base (a frozen layer has one) cost in memory.
     pub(crate) fn index_bytes(&self) -> usize {
         match &*self.inner {

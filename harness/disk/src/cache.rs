@@ -21,7 +21,7 @@ use crate::profile::Discard;
 use crate::ranges::{RangeMap, subtract};
 
 /// Bytes copied at a time from the journal to the layer.
-const COPY: usize = 128 << 10;
+const COPY: usize = 64 << 10;
 
 /// What a request does to its range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +121,11 @@ impl Cache {
 
     pub(crate) fn layer(&self) -> &Layer {
         &self.layer
+    }
+
+    /// The layer, of which nothing may be pending.
+    pub(crate) fn layer_mut(&mut self) -> &mut Layer {
+        &mut self.layer
     }
 
     pub(crate) fn journal(&mut self) -> &mut Journal {

@@ -16,7 +16,7 @@ use crate::wire::{
 };
 
 /// Payload bytes moved at a time: the one large buffer of a connection.
-const CHUNK: usize = 256 << 10;
+const CHUNK: usize = 64 << 10;
 
 /// The sending side of a connection, shared by its reader and the pacer.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::base::Base;
 use crate::cache::{Cache, What};
 use crate::cut::{CutReport, Draw, Policy};
 use crate::error::{Error, Fault};
@@ -181,6 +182,13 @@ impl Disk {
         state.generation += 1;
         state.frozen = false;
         Ok(draw.report)
+    }
+
+    /// Makes all that was written durable, and that the read-only base of other disks; this one goes
+    /// on with nothing of its own over it. Connections of before are dead, as after a power cut.
+    pub fn branch(&self) -> Result<Base, Error> {
+        self.power_cut(Policy::KeepAll, 0)?;
+        self.lock().cache.layer_mut().branch()
     }
 
     /// Puts a text in the log, in the order of the requests.

@@ -60,16 +60,7 @@ impl Layer {
 
     /// What the layer holds itself, in bytes and in order: all else is as in its base.
     pub fn held(&self) -> Vec<Range<u64>> {
-        let (mut at, last) = (0, self.size / SECTOR);
-        let mut ranges = Vec::new();
-        while at < last {
-            let (held, end) = self.present.run(at, last);
-            if held {
-                ranges.push(at * SECTOR..end * SECTOR);
-            }
-            at = end;
-        }
-        ranges
+        self.present.ranges(self.size / SECTOR)
     }
 
     /// The directory that the layer's space is taken from.
@@ -80,6 +71,29 @@ impl Layer {
     /// Makes this layer the read-only base of others.
     pub fn freeze(self) -> Base {
         Base::from_layer(self)
+    }
+
+    /// Makes what it holds the read-only base of others, and goes on as an empty layer over that.
+    pub(crate) fn branch(&mut self) -> Result<Base, Error> {
+        let empty = Layer::create(&self.dir, &self.parent, self.size)?;
+        let base = std::mem::replace(self, empty).freeze();
+        self.parent = base.clone();
+        Ok(base)
+    }
+
+    /// A layer whose content is in `file` already, never to be written.
+    pub(crate) fn kept(
+        parent: Base,
+        file: File,
+        dir: PathBuf,
+        present: Sectors,
+        size: u64,
+    ) -> Layer {
+        Layer { parent, file, dir, present, size }
+    }
+
+    pub(crate) fn parent(&self) -> &Base {
+        &self.parent
     }
 
     /// Reads at any offset. Everything beyond the end reads as zero.

@@ -13,6 +13,9 @@
 //! emulator that ends or is killed *without* a power cut loses nothing; its unflushed requests stay
 //! pending, and a cut in a later boot may still take them.
 //!
+//! A disk that was stopped with its machine is the base of any number of forks ([`Disk::branch`]), in
+//! later processes too ([`Base::save`]).
+//!
 //! # What is in memory, what on disk
 //! No content stays in memory: a connection has a buffer of 256 KiB, the disk one of 128 KiB. The
 //! index of the durable content takes at most 1 MiB for 4 GiB. The index of what is not durable is
@@ -49,6 +52,7 @@ mod present;
 mod profile;
 mod ranges;
 mod rng;
+mod saved;
 mod server;
 mod session;
 mod wire;

@@ -63,6 +63,20 @@ impl Sectors {
         }
     }
 
+    /// What is held of the sectors below `limit`, in bytes and in order.
+    pub(crate) fn ranges(&self, limit: u64) -> Vec<Range<u64>> {
+        let mut at = 0;
+        let mut ranges = Vec::new();
+        while at < limit {
+            let (held, end) = self.run(at, limit);
+            if held {
+                ranges.push(at * SECTOR..end * SECTOR);
+            }
+            at = end;
+        }
+        ranges
+    }
+
     /// Whether `sector` is held, and up to where (below `limit`) that stays so.
     pub(crate) fn run(&self, sector: u64, limit: u64) -> (bool, u64) {
         let held = self.contains(sector);

@@ -18,7 +18,7 @@ use crate::error::{Error, Fault};
 use crate::handshake::{Export, handshake};
 use crate::pacer::{Order, Pacer, Replies};
 
-/// Connections served at once; one more is hung up on. Each may cost a buffer of 256 KiB.
+/// Connections served at once; one more is hung up on. Each may cost a buffer of 64 KiB.
 const MOST: usize = 4;
 
 /// A client that stalls in the handshake is hung up on after this.

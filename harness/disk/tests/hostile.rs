@@ -75,7 +75,7 @@ fn structured_reads_come_in_bounded_chunks_and_errors_are_chunks_too() {
         let (flags, kind, cookie, payload) = client.chunk();
         assert_eq!((kind, cookie), (1, 5));
         assert_eq!(payload[..8], (got.len() as u64).to_be_bytes());
-        assert!(payload.len() <= (256 << 10) + 8);
+        assert!(payload.len() <= (64 << 10) + 8);
         got.extend(&payload[8..]);
         last = flags == 1;
     }

@@ -1,5 +1,6 @@
 //! The lab's keeper: a process that holds the boards' locks for hil and makes each board safe when
-//! hil lets go of it, or ends in whatever way. The lock is free only after that.
+//! hil lets go of it, or ends in whatever way. The lock is free only after that, and a board that
+//! could not be made safe goes into quarantine before: nobody takes it unseen.
 //!
 //! They talk in lines of JSON: [`Request`] on the keeper's standard input, [`Reply`] on its output.
 //! The input's end is hil's end. Each board has a thread of its own here, too.
@@ -12,9 +13,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::labfile::Instance;
+use crate::error::DriverError;
+use crate::labfile::{Instance, Safe, Timing};
 use crate::lock::{Asked, Holder, Lock};
 use crate::places::Places;
+use crate::power;
+use crate::quarantine;
+use crate::storage::StorageSpec;
 use crate::wired::Wired;
 
 /// A device that refuses to switch is asked again for this long before the board is given up.
@@ -66,6 +71,7 @@ pub enum Answer {
 
 struct Kept {
     instance: Instance,
+    holder: Holder,
     /// Held for its drop.
     _lock: Lock,
 }
@@ -97,9 +103,9 @@ pub fn serve(
             Ask::Release { name } => match kept.remove(&name) {
                 None => say(&replies, id, Answer::Released),
                 Some(board) => {
-                    let replies = replies.clone();
+                    let (replies, places) = (replies.clone(), places.clone());
                     releasing.push(thread::spawn(move || {
-                        let answer = match settle(board) {
+                        let answer = match settle(&places, board, PATIENCE) {
                             Ok(()) => Answer::Released,
                             Err(why) => Answer::Failed { why },
                         };
@@ -114,7 +120,10 @@ pub fn serve(
     if !kept.is_empty() {
         before();
     }
-    let settling = kept.into_values().map(|board| thread::spawn(move || settle(board).is_ok()));
+    let settling = kept.into_values().map(|board| {
+        let places = places.clone();
+        thread::spawn(move || settle(&places, board, PATIENCE).is_ok())
+    });
     let all: Vec<JoinHandle<bool>> = settling.collect();
     // All are waited for, whatever became of one.
     let ended: Vec<bool> =
@@ -126,13 +135,15 @@ fn hold(
     places: &Places,
     kept: &mut BTreeMap<String, Kept>,
     name: String,
-    instance: Instance,
+    mut instance: Instance,
     holder: &Holder,
 ) -> Answer {
+    // A lab file names it by its table, and so does who sends it.
+    instance.name.clone_from(&name);
     match Lock::ask(&places.locks, &name, holder) {
         Ok(Asked::Held(lock)) => {
             let left_by = lock.left_by.clone();
-            kept.insert(name, Kept { instance, _lock: lock });
+            kept.insert(name, Kept { instance, holder: holder.clone(), _lock: lock });
             Answer::Held { left_by }
         }
         Ok(Asked::Busy(holder)) => Answer::Busy { holder },
@@ -140,11 +151,29 @@ fn hold(
     }
 }
 
-/// Safe first, then free.
-fn settle(board: Kept) -> Result<(), String> {
-    let mut power = Wired::new(&board.instance);
-    let safe = board.instance.safe;
-    power.settle(safe, PATIENCE).map_err(|error| format!("failed to {error}"))
+/// Safe first, then free; in quarantine between the two if it is not safe.
+fn settle(places: &Places, board: Kept, patience: Duration) -> Result<(), String> {
+    let Kept { instance, holder, _lock } = board;
+    let made = make_safe(&instance, patience).map_err(|error| format!("failed to {error}"));
+    made.map_err(|why| {
+        let words = format!("it could not be made safe: {why}");
+        match quarantine::put(places, &instance.name, words, &holder) {
+            Ok(()) => format!("{why}; it is in quarantine"),
+            Err(error) => format!("{why}; and its quarantine could not be noted: {error}"),
+        }
+    })
+}
+
+fn make_safe(instance: &Instance, patience: Duration) -> Result<(), DriverError> {
+    Wired::new(instance).settle(instance.safe, patience)?;
+    // Left closed by a run that was killed, it would keep the board in its loader.
+    match instance.storage.as_ref().and_then(StorageSpec::contact) {
+        Some(contact) => {
+            let mut contact = Wired::over(power::open(contact), Timing::default());
+            contact.settle(Safe::Off, patience)
+        }
+        None => Ok(()),
+    }
 }
 
 fn say(replies: &Mutex<impl Write>, id: u64, answer: Answer) {
@@ -216,5 +245,21 @@ mod tests {
         assert_eq!(*seen.lock().unwrap(), Some(true), "processes are ended while it is held");
         assert_eq!(std::fs::read_to_string(dir.path().join("log")).unwrap(), "off\noff\n");
         assert_eq!(Lock::holder(&locks, "b"), None);
+    }
+
+    #[test]
+    fn a_board_that_cannot_be_made_safe_is_in_quarantine_before_it_is_free() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = Places::below(dir.path()).unwrap();
+        let mut kept = BTreeMap::new();
+        let stuck = *instance(dir.path(), "exit 3");
+        hold(&places, &mut kept, "b".into(), stuck, &me());
+        let why = settle(&places, kept.remove("b").unwrap(), Duration::ZERO).unwrap_err();
+        assert!(why.ends_with("it is in quarantine"), "{why}");
+        assert_eq!(Lock::holder(&places.locks, "b"), None);
+        let found = quarantine::read(&places, "b").unwrap();
+        assert_eq!(found.after, Some(me()));
+        let words = found.to_string();
+        assert!(words.contains("could not be made safe") && words.contains("`test`"), "{words}");
     }
 }

@@ -12,6 +12,7 @@ pub mod link;
 pub mod lock;
 pub mod places;
 pub mod power;
+pub mod quarantine;
 pub mod serial;
 pub mod stagger;
 pub mod storage;

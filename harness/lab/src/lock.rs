@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::error::DriverError;
 
@@ -32,6 +34,12 @@ impl std::fmt::Display for Holder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} (process {}) since {}, for `{}`", self.user, self.pid, self.since, self.what)
     }
+}
+
+/// RFC 3339 to the second, UTC: since when a board is held.
+pub fn now() -> String {
+    let now = OffsetDateTime::now_utc().replace_nanosecond(0);
+    now.ok().and_then(|now| now.format(&Rfc3339).ok()).unwrap_or_default()
 }
 
 /// A board held by this process. Dropping it lets go and removes the holder's words.

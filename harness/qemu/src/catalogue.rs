@@ -1,5 +1,6 @@
 //! All boards and machines there are: those built into hil, and the user's beside or over them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ pub struct Catalogue {
 struct Entry<T> {
     value: T,
     file: PathBuf,
-    text: String,
+    text: Cow<'static, str>,
 }
 
 impl Catalogue {
@@ -30,10 +31,10 @@ impl Catalogue {
     pub fn shipped() -> Result<Catalogue, ConfigError> {
         let mut catalogue = Catalogue::default();
         for (file, text) in SHIPPED_MACHINES {
-            catalogue.add_machine(Path::new(file), text)?;
+            catalogue.add_machine(Path::new(file), Cow::Borrowed(text))?;
         }
         for (file, text) in SHIPPED_BOARDS {
-            catalogue.add_board(Path::new(file), text)?;
+            catalogue.add_board(Path::new(file), Cow::Borrowed(text))?;
         }
         catalogue.check()?;
         Ok(catalogue)
@@ -47,27 +48,27 @@ impl Catalogue {
             let beside = absolute.parent().map(|parent| parent.join("qemu-configs"));
             if let Some(machines) = beside.filter(|path| path.is_dir()) {
                 for (file, text) in tomls(&machines)? {
-                    catalogue.add_machine(&file, &text)?;
+                    catalogue.add_machine(&file, text.into())?;
                 }
             }
             for (file, text) in tomls(folder)? {
-                catalogue.add_board(&file, &text)?;
+                catalogue.add_board(&file, text.into())?;
             }
         }
         catalogue.check()?;
         Ok(catalogue)
     }
 
-    fn add_board(&mut self, file: &Path, text: &str) -> Result<(), ConfigError> {
-        let value = Board::parse(text, file)?;
-        let entry = Entry { value, file: file.into(), text: text.into() };
+    fn add_board(&mut self, file: &Path, text: Cow<'static, str>) -> Result<(), ConfigError> {
+        let value = Board::parse(&text, file)?;
+        let entry = Entry { value, file: file.into(), text };
         self.boards.insert(entry.value.name.clone(), entry);
         Ok(())
     }
 
-    fn add_machine(&mut self, file: &Path, text: &str) -> Result<(), ConfigError> {
-        let value = Machine::parse(text, file)?;
-        let entry = Entry { value, file: file.into(), text: text.into() };
+    fn add_machine(&mut self, file: &Path, text: Cow<'static, str>) -> Result<(), ConfigError> {
+        let value = Machine::parse(&text, file)?;
+        let entry = Entry { value, file: file.into(), text };
         self.machines.insert(entry.value.name.clone(), entry);
         Ok(())
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::emulator::Emulator;
 use crate::error::QemuError;
 use crate::guest;
-use crate::launch::{BootWith, LaunchSpec, PATIENCE};
+use crate::launch::{Begin, BootWith, LaunchSpec, PATIENCE};
 use crate::live::{Qemu, Started};
 use crate::machine::{AccelKind, BootKind, DiskKind, Machine, NetworkKind, RngKind, Tcg};
 use crate::probe::{Accel, Prober};
@@ -47,6 +47,7 @@ pub async fn qemu_facts(arch: Arch, prober: &Prober, run: &RunDir) -> Result<Qem
         qmp: run.socket("facts-qmp")?,
         forwards: Vec::new(),
         extra: Vec::new(),
+        begin: Begin::PowerOn,
         paused: true,
         patience: PATIENCE,
     };
@@ -86,6 +87,7 @@ fn asked(arch: Arch) -> Machine {
         rng: RngKind::None,
         serial_index: 0,
         rtc: None,
+        save: None,
         extra: Vec::new(),
         tcg: Tcg { cpu: "max".into(), slowness: 1.0, emulator: None },
         kvm: None,

@@ -26,14 +26,58 @@ pub struct LaunchSpec {
     pub forwards: Vec<u16>,
     /// More arguments, last on the line.
     pub extra: Vec<OsString>,
+    pub begin: Begin,
     /// Do not let the guest run; QMP's `cont` does.
     pub paused: bool,
     /// How long QEMU may take to open console and monitor.
     pub patience: Duration,
 }
 
+impl Default for LaunchSpec {
+    fn default() -> LaunchSpec {
+        LaunchSpec {
+            name: "hil".into(),
+            accel: AccelKind::Tcg,
+            memory_mib: None,
+            boot: BootWith::Builtin,
+            disks: Vec::new(),
+            console: PathBuf::new(),
+            qmp: PathBuf::new(),
+            forwards: Vec::new(),
+            extra: Vec::new(),
+            begin: Begin::PowerOn,
+            paused: false,
+            patience: PATIENCE,
+        }
+    }
+}
+
 /// QEMU opens its channels in a fraction of a second; this is for hosts under heavy load.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// In what state a machine begins.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Begin {
+    /// From power-on.
+    #[default]
+    PowerOn,
+    /// From power-on, its RAM a file: [`Qemu::save`](crate::Qemu::save) then leaves a template.
+    Template { ram: PathBuf },
+    /// From what was saved, by [`Qemu::load`](crate::Qemu::load). RAM in a file is copied page by
+    /// page as the guest writes; without one, the saved state holds it.
+    Saved { ram: Option<PathBuf> },
+}
+
+impl Begin {
+    /// The file that the guest's RAM is, and whether what the guest writes goes into it.
+    fn ram(&self) -> Option<(&Path, bool)> {
+        match self {
+            Begin::PowerOn | Begin::Saved { ram: None } => None,
+            Begin::Template { ram } => Some((ram, true)),
+            Begin::Saved { ram: Some(ram) } => Some((ram, false)),
+        }
+    }
+}
 
 /// What the machine starts from.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,12 +164,27 @@ fn processor(line: &mut Line, machine: &Machine, spec: &LaunchSpec) -> Result<()
             return Err(QemuError::NoKvm { machine: machine.name.clone() });
         }
     };
-    line.arg("-machine", board);
+    match spec.begin.ram() {
+        Some(_) => line.arg("-machine", format!("{board},memory-backend=ram0")),
+        None => line.arg("-machine", board),
+    }
     line.arg("-accel", spec.accel.name());
     line.arg("-cpu", cpu);
     line.arg("-smp", machine.smp.to_string());
-    line.arg("-m", format!("{}M", spec.memory_mib.unwrap_or(machine.memory_mib)));
+    memory(line, spec, spec.memory_mib.unwrap_or(machine.memory_mib));
     Ok(())
+}
+
+fn memory(line: &mut Line, spec: &LaunchSpec, mib: u32) {
+    line.arg("-m", format!("{mib}M"));
+    if let Some((file, shared)) = spec.begin.ram() {
+        let share = if shared { "on" } else { "off" };
+        let head = format!("memory-backend-file,id=ram0,size={mib}M,share={share},mem-path=");
+        line.path("-object", &head, file, "");
+    }
+    if let Begin::Saved { .. } = spec.begin {
+        line.arg("-incoming", "defer");
+    }
 }
 
 /// Console and monitor. QEMU is the client of both: it connects before the guest's first

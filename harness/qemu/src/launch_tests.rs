@@ -18,6 +18,7 @@ fn spec(boot: BootWith) -> LaunchSpec {
         qmp: "/r/qmp".into(),
         forwards: vec![22],
         extra: Vec::new(),
+        begin: Begin::PowerOn,
         paused: false,
         patience: PATIENCE,
     }
@@ -123,4 +124,21 @@ fn what_a_machine_cannot_do_is_refused() {
     assert!(refused(&pi, &two).contains("one card slot"));
     let kvm = LaunchSpec { accel: AccelKind::Kvm, ..spec(kernel()) };
     assert!(refused(&pi, &kvm).contains("no [kvm] table"));
+}
+
+#[test]
+fn a_template_shares_its_ram_and_a_fork_copies_it() {
+    let arm = machine("virt-arm");
+    let line = |begin| shown(&arm, &LaunchSpec { begin, ..spec(kernel()) });
+    let template = line(Begin::Template { ram: "/c,1/ram".into() });
+    let part = "-machine virt,highmem=off,memory-backend=ram0\n";
+    assert!(template.contains(part), "{template}");
+    let part =
+        "-m 768M\n-object memory-backend-file,id=ram0,size=768M,share=on,mem-path=/c,,1/ram\n";
+    assert!(template.contains(part), "{template}");
+    assert!(!template.contains("-incoming"), "{template}");
+    let fork = line(Begin::Saved { ram: Some("/c/ram".into()) });
+    assert!(fork.contains("share=off,mem-path=/c/ram\n-incoming defer\n"), "{fork}");
+    let mapped = line(Begin::Saved { ram: None });
+    assert!(mapped.contains("-m 768M\n-incoming defer\n"), "{mapped}");
 }

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::emulator::Emulator;
 use crate::error::QemuError;
-use crate::launch::{LaunchSpec, command_line};
+use crate::launch::{Begin, LaunchSpec, command_line};
 use crate::loss::{Loss, Watched, last_lines, watch_over};
 use crate::machine::{AccelKind, Machine};
 use crate::ports::{Forward, parse_usernet};
@@ -26,7 +26,7 @@ use crate::spawn::{Child, ended, spawn};
 /// The environment variable by which the keeper knows a run's processes.
 pub const RUN_VARIABLE: &str = "HIL_RUN";
 
-const ANSWER: Duration = secs(10);
+pub(crate) const ANSWER: Duration = secs(10);
 /// The kernel needs a while for a process that holds much memory.
 const REAP: Duration = secs(10);
 
@@ -52,7 +52,8 @@ pub struct Started {
 }
 
 impl Qemu {
-    /// Starts a machine, connects its console and its monitor, and lets the guest run.
+    /// Starts a machine, connects its console and its monitor, and lets the guest run, unless it
+    /// is to begin from what was saved: then [`Qemu::load`] and [`Qemu::resume`] follow.
     pub async fn start(
         emulator: &Emulator,
         machine: &Machine,
@@ -73,9 +74,9 @@ impl Qemu {
         let qmp = starting.greeted(monitor).await?;
         let mut qemu = Qemu::watched(starting, qmp, spec.accel);
         qemu.find_forwards(&spec.forwards).await?;
-        if !spec.paused {
+        if !spec.paused && !matches!(spec.begin, Begin::Saved { .. }) {
             // A guest that ends in its first milliseconds has been watched from the first.
-            qemu.qmp.execute("cont", json!({}), ANSWER).await?;
+            qemu.resume().await?;
         }
         Ok(Started { qemu, console })
     }
@@ -94,6 +95,12 @@ impl Qemu {
             lost,
         }));
         Qemu { child, qmp, binary, accel, forwards: Vec::new(), stderr, asked, loss }
+    }
+
+    /// Lets a guest run that stands still.
+    pub async fn resume(&self) -> Result<(), QemuError> {
+        self.qmp.execute("cont", json!({}), ANSWER).await?;
+        Ok(())
     }
 
     async fn find_forwards(&mut self, wanted: &[u16]) -> Result<(), QemuError> {

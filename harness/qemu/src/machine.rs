@@ -7,6 +7,8 @@ use hil_core::located::{ConfigError, from_toml};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::save::SaveKind;
+
 /// One of QEMU's machines, with the devices hil gives it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -41,6 +43,9 @@ pub struct Machine {
     /// QEMU's `-rtc`: `base=utc,clock=vm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rtc: Option<String>,
+    /// How the running machine can be saved, to start cases from forks of it. Absent where it cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub save: Option<SaveKind>,
     /// More arguments for QEMU. Say in a comment why each is needed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extra: Vec<String>,

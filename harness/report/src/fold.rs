@@ -2,13 +2,16 @@
 //!
 //! It only gathers; what is to be made of cases without a result is `verdicts`'.
 
+use std::collections::BTreeMap;
+
 use hil_core::event::{Event, What};
 use hil_core::plan::{BoardPlan, CaseId, PlannedCase, PlannedSkip};
+use hil_core::rules::Rules;
 use hil_core::stage::Stage;
 use hil_core::verdict::Verdict;
 
 use crate::report::{
-    Boot, BringUp, CaseReport, Cut, End, Fact, Report, Session, Sighted, Standing,
+    Attempt, Boot, BringUp, CaseReport, Cut, End, Fact, Report, Session, Sighted, Standing,
 };
 use crate::verdicts;
 
@@ -47,6 +50,9 @@ pub(crate) struct Folding {
     pub(crate) last: f64,
     /// What could not be switched off or made safe, and why.
     pub(crate) left_unsafe: Vec<String>,
+    /// Tests within cases, by the case's index: each attempt's, the last one's last.
+    pub(crate) subtests: BTreeMap<usize, Vec<Vec<CaseReport>>>,
+    pub(crate) rules: Rules,
 }
 
 /// Makes the report of the events of one board's run, however far it came.
@@ -79,6 +85,8 @@ impl Folding {
             case: None,
             last: 0.0,
             left_unsafe: Vec::new(),
+            subtests: BTreeMap::new(),
+            rules: plan.rules.clone(),
         };
         for (index, session) in plan.sessions.iter().enumerate() {
             let (image, digest) = (session.image.clone(), session.digest.clone());
@@ -121,6 +129,7 @@ impl Folding {
             What::PowerOn => self.session_mut().boots.push(Boot::default()),
             // Told by the session's power and medium; the times stand in the events.
             What::PowerOff | What::Flashed { .. } => {}
+            What::Saved { .. } | What::Forked { .. } => {}
             What::PowerCut { policy, seed, report, point } => {
                 let (policy, seed, report) = (*policy, *seed, report.clone());
                 let cut = Cut { policy, seed, report, point: point.clone() };
@@ -130,10 +139,14 @@ impl Folding {
             What::Alarm { alarm, line, offset } => {
                 self.alarm(Sighted { alarm: *alarm, line: line.clone(), offset: *offset });
             }
+            What::CaseRetried { case, attempt: _ } => self.retry(case),
             What::CaseStarted { case } => self.start_case(event.t, case),
             What::Fact { case, name, value, unit } => {
                 let fact = Fact { name: name.clone(), value: *value, unit: unit.clone() };
                 self.fact(case.as_ref(), fact);
+            }
+            What::Subtest { case, name, verdict, why, expected } => {
+                self.subtest(case, name, *verdict, why.as_ref(), expected.as_ref());
             }
             What::Attachment { case, path } => {
                 let index = self.find(case);
@@ -221,11 +234,59 @@ impl Folding {
         }
     }
 
+    fn subtest(
+        &mut self,
+        of: &CaseId,
+        name: &str,
+        verdict: Verdict,
+        why: Option<&String>,
+        expected: Option<&String>,
+    ) {
+        let parent = self.find(of);
+        let id = of.clone().within(name);
+        let plain = format!("{}/{}", id.suite, id.name);
+        let rule = self.rules.expects(&format!("{}/{plain}", self.report.board));
+        let case = CaseReport {
+            verdict,
+            why: why.cloned(),
+            required: self.rules.requires(&plain),
+            expected: expected.map(String::as_str).or(rule).map(String::from),
+            started: Some(self.last),
+            ..unplanned_case(&id, self.report.cases[parent].session)
+        };
+        let attempts = self.subtests.entry(parent).or_insert_with(|| vec![Vec::new()]);
+        if let Some(last) = attempts.last_mut() {
+            last.push(case);
+        }
+    }
+
     fn start_case(&mut self, t: f64, id: &CaseId) {
         let index = self.next(id, Progress::NotReached);
         self.report.cases[index].started = Some(t);
         self.progress[index] = Progress::Running;
         self.case = Some(index);
+    }
+
+    /// The failure just recorded was no last word.
+    fn retry(&mut self, id: &CaseId) {
+        let index = self.find(id);
+        if self.progress[index] != Progress::Finished {
+            return;
+        }
+        let case = &mut self.report.cases[index];
+        let (why, took) = (case.why.take(), std::mem::take(&mut case.took));
+        let console = std::mem::take(&mut case.console);
+        // It may have passed itself while a test within it failed.
+        if case.verdict == Verdict::Fail {
+            case.attempts.push(Attempt { why: why.unwrap_or_default(), took, console });
+        }
+        if let Some(attempts) = self.subtests.get_mut(&index) {
+            attempts.push(Vec::new());
+        }
+        // Figures of a failed attempt would stand beside those of the next.
+        case.facts.clear();
+        case.verdict = Verdict::Skip;
+        self.progress[index] = Progress::NotReached;
     }
 
     fn finish_case(&mut self, id: &CaseId) -> usize {
@@ -267,6 +328,8 @@ fn empty(plan: &BoardPlan) -> Report {
         hil: String::new(),
         started: String::new(),
         seed: plan.seed,
+        retries: plan.retries,
+        share: plan.share.clone(),
         took: 0.0,
         sessions: Vec::new(),
         cases: Vec::new(),
@@ -301,6 +364,7 @@ pub(crate) fn unplanned_case(id: &CaseId, session: Option<usize>) -> CaseReport 
         verdict: Verdict::Skip,
         standing: Standing::Skipped,
         why: None,
+        attempts: Vec::new(),
         started: None,
         took: 0.0,
         required: false,

@@ -4,12 +4,13 @@
 
 use std::fmt::Write;
 
-use crate::report::{CaseReport, Merged, Report, Standing};
-use crate::safe_text::{block, last_lines, markdown, one_line, seconds};
+use crate::report::{CaseReport, Fact, Merged, Report, Standing};
+use crate::safe_text::{block, figure, last_lines, markdown, one_line, seconds};
 
 /// GitHub takes 1 MiB a step; other steps of the job do not share it, but the table must fit.
 const MOST_BYTES: usize = 900 << 10;
 const MOST_CONSOLE: usize = 8 << 10;
+const MOST_FACTS: usize = 200;
 
 /// The step summary: a table a board, then each trouble with its console.
 pub fn github_summary(reports: &[Report]) -> String {
@@ -44,6 +45,7 @@ fn board(text: &mut String, report: &Report) {
     }
     text.push('\n');
     boots(text, report);
+    facts(text, report);
     for note in report.notes.iter().take(50) {
         put!(text, "- {}", markdown(&one_line(note, 300)));
     }
@@ -62,6 +64,8 @@ fn badge(standing: Standing) -> &'static str {
     match standing {
         Standing::Passed => "✅ pass",
         Standing::UnexpectedPass => "⚠️ unexpected pass",
+        Standing::Flaky => "⚠️ **flaky**",
+        Standing::FlakyFailure => "❌ **flaky**",
         Standing::Failed => "❌ **fail**",
         Standing::RequiredSkip => "❌ **skipped, but required**",
         Standing::ExpectedFailure => "🟡 expected failure",
@@ -79,6 +83,30 @@ fn boots(text: &mut String, report: &Report) {
         let about = format!("{}, {}, medium {}", session.image, session.power, session.medium);
         put!(text, "Boot of {}: {}.\n", markdown(&one_line(&about, 200)), stages.join(", "));
     }
+}
+
+/// The measured figures, of sessions and cases; folded, since there may be many.
+fn facts(text: &mut String, report: &Report) {
+    let of_sessions = report.sessions.iter().map(|session| (&session.image, &session.facts));
+    let of_cases: Vec<(String, &Vec<Fact>)> =
+        report.cases.iter().map(|case| (case.id.to_string(), &case.facts)).collect();
+    let all = of_sessions.chain(of_cases.iter().map(|(id, facts)| (id, *facts)));
+    let all: Vec<(&String, &Fact)> =
+        all.flat_map(|(of, facts)| facts.iter().map(move |fact| (of, fact))).collect();
+    if all.is_empty() {
+        return;
+    }
+    put!(text, "<details><summary>{} figures</summary>\n", all.len());
+    put!(text, "| of | figure | value |\n|---|---|---:|");
+    for (of, fact) in all.iter().take(MOST_FACTS) {
+        let (of, name) = (markdown(&one_line(of, 100)), markdown(&one_line(&fact.name, 100)));
+        let unit = markdown(&one_line(&fact.unit, 20));
+        put!(text, "| {of} | {name} | {} {unit} |", figure(fact.value));
+    }
+    if all.len() > MOST_FACTS {
+        put!(text, "\n{} more: see junit.xml.", all.len() - MOST_FACTS);
+    }
+    put!(text, "\n</details>\n");
 }
 
 fn details(text: &mut String, case: &CaseReport) {
@@ -119,8 +147,10 @@ pub fn annotations(reports: &[Report]) -> String {
 
 fn annotate(text: &mut String, report: &Report, case: &CaseReport) {
     let kind = match case.standing {
-        Standing::Failed | Standing::RequiredSkip | Standing::Broken => "error",
-        Standing::UnexpectedPass => "warning",
+        Standing::Failed | Standing::FlakyFailure | Standing::RequiredSkip | Standing::Broken => {
+            "error"
+        }
+        Standing::UnexpectedPass | Standing::Flaky => "warning",
         Standing::ExpectedFailure => "notice",
         Standing::Passed | Standing::Skipped => return,
     };

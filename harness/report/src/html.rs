@@ -146,6 +146,8 @@ fn row(text: &mut String, placed: Placed<'_>, case: &CaseReport) {
     let (class, word) = match case.standing {
         Standing::Passed => ("pass", "pass"),
         Standing::UnexpectedPass => ("odd", "unexpected pass"),
+        Standing::Flaky => ("odd", "flaky"),
+        Standing::FlakyFailure => ("fail", "flaky"),
         Standing::Failed => ("fail", "fail"),
         Standing::RequiredSkip => ("fail", "required, skipped"),
         Standing::ExpectedFailure => ("odd", "expected failure"),
@@ -166,15 +168,24 @@ fn row(text: &mut String, placed: Placed<'_>, case: &CaseReport) {
     for note in case.notes.iter().take(100) {
         put!(text, "<div class=\"soft\">{}</div>", line(note));
     }
-    if !case.console.is_empty() {
-        let console = last_lines(&case.console, MOST_LINE, MOST_TEXT).join("\n");
-        put!(text, "<details><summary>the console's last lines</summary>");
-        put!(text, "<pre>{}</pre></details>", esc(&console));
+    for (nth, attempt) in case.attempts.iter().enumerate() {
+        let why = line(&attempt.why);
+        put!(text, "<div class=\"soft\">attempt {} failed: {why}</div>", nth + 1);
+        console(text, &attempt.console);
     }
+    console(text, &case.console);
     for path in &case.attachments {
         put!(text, "<div><a href=\"{}\">{}</a></div>", href(&placed.path(path)), line(path));
     }
     put!(text, "</tr>");
+}
+
+fn console(text: &mut String, lines: &[String]) {
+    if !lines.is_empty() {
+        let console = last_lines(lines, MOST_LINE, MOST_TEXT).join("\n");
+        put!(text, "<details><summary>the console's last lines</summary>");
+        put!(text, "<pre>{}</pre></details>", esc(&console));
+    }
 }
 
 fn why(text: &mut String, case: &CaseReport) {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use junit_report::{Duration, OffsetDateTime, TestCase, TestResult, TestSuite};
 use time::format_description::well_known::Rfc3339;
 
-use crate::report::{CaseReport, Merged, Placed, Report, Session, Standing};
+use crate::report::{Attempt, CaseReport, Merged, Placed, Report, Session, Standing};
 use crate::safe_text::{block, cdata, figure, last_lines, one_line, visible};
 
 /// Bounds that keep some hundred failures with their consoles within the 30 MB GitLab reads.
@@ -56,6 +56,9 @@ fn testsuites(placed: Placed<'_>, names: &mut BTreeSet<(String, String)>) -> Vec
             suites.len() - 1
         });
         suites[index].add_testcase(testcase(placed, case, &name, names));
+        for (nth, attempt) in case.attempts.iter().enumerate() {
+            suites[index].add_testcase(attempted(case, nth + 1, attempt, &name, names));
+        }
     }
     if let (Some(suite), Some(text)) = (suites.first_mut(), about_the_run(report)) {
         suite.set_system_out(&cdata(&text));
@@ -83,17 +86,8 @@ fn testcase(
     class: &str,
     names: &mut BTreeSet<(String, String)>,
 ) -> TestCase {
-    let round = if case.id.round > 1 { format!("#{}", case.id.round) } else { String::new() };
-    let own = format!("{}{round}", one_line(&case.id.name, MOST_NAME));
-    let mut name = own.clone();
-    let mut again = 1;
-    // Readers count only the first of equal names; making text safe can make names equal.
-    while !names.insert((class.to_string(), name.clone())) {
-        again += 1;
-        name = format!("{own} ({again})");
-    }
     TestCase {
-        name,
+        name: unique(class, own_name(case), names),
         time: duration(case.took),
         result: result(case),
         classname: Some(class.to_string()),
@@ -103,13 +97,56 @@ fn testcase(
     }
 }
 
+/// A failed attempt at a case that was run again. No reader knows of retries (Jenkins ignores
+/// Surefire's `flakyFailure`), but each counts and shows what was skipped, with its message.
+fn attempted(
+    case: &CaseReport,
+    nth: usize,
+    attempt: &Attempt,
+    class: &str,
+    names: &mut BTreeSet<(String, String)>,
+) -> TestCase {
+    let text = format!("attempt {nth} failed, the case was run again: {}", attempt.why);
+    let console = last_lines(&attempt.console, MOST_LINE, MOST_CONSOLE).join("\n");
+    TestCase {
+        name: unique(class, format!("{} (attempt {nth})", own_name(case)), names),
+        time: duration(attempt.took),
+        result: TestResult::SkippedWithCause {
+            type_: "retried".into(),
+            message: one_line(&text, MOST_MESSAGE),
+            cause: Some(cdata(&no_attachment(&block(&text, MOST_WHY)))),
+        },
+        classname: Some(class.to_string()),
+        filepath: None,
+        system_out: (!console.is_empty()).then(|| cdata(&no_attachment(&console))),
+        system_err: None,
+    }
+}
+
+fn own_name(case: &CaseReport) -> String {
+    let round = if case.id.round > 1 { format!("#{}", case.id.round) } else { String::new() };
+    format!("{}{round}", one_line(&case.id.name, MOST_NAME))
+}
+
+/// Readers count only the first of equal names; making text safe can make names equal.
+fn unique(class: &str, own: String, names: &mut BTreeSet<(String, String)>) -> String {
+    let mut name = own.clone();
+    let mut again = 1;
+    while !names.insert((class.to_string(), name.clone())) {
+        again += 1;
+        name = format!("{own} ({again})");
+    }
+    name
+}
+
 fn result(case: &CaseReport) -> TestResult {
     let text = case.message().unwrap_or_default();
     let message = one_line(&text, MOST_MESSAGE);
     let cause = Some(cdata(&no_attachment(&block(&text, MOST_WHY))));
     let type_ = |word: &str| word.to_string();
     match case.standing {
-        Standing::Passed | Standing::UnexpectedPass => TestResult::Success,
+        Standing::Passed | Standing::UnexpectedPass | Standing::Flaky => TestResult::Success,
+        Standing::FlakyFailure => TestResult::Failure { type_: type_("flaky"), message, cause },
         Standing::Failed => TestResult::Failure { type_: type_("fail"), message, cause },
         Standing::RequiredSkip => {
             TestResult::Failure { type_: type_("required-skip"), message, cause }
@@ -131,7 +168,7 @@ fn system_out(placed: Placed<'_>, case: &CaseReport) -> Option<String> {
         lines.push(format!("image: {}", session.image));
     }
     lines.extend(case.seed.map(|seed| format!("seed: {seed}")));
-    if case.standing == Standing::UnexpectedPass {
+    if matches!(case.standing, Standing::UnexpectedPass | Standing::Flaky) {
         lines.extend(case.message());
     }
     for fact in &case.facts {

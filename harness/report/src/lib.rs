@@ -15,6 +15,7 @@ pub mod junit;
 pub mod live;
 mod live_view;
 mod mask;
+pub mod merge;
 pub mod read;
 pub mod rebuild;
 pub mod report;

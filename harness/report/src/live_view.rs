@@ -149,6 +149,12 @@ impl Board {
                 self.case = Some(case.clone());
                 None
             }
+            What::CaseRetried { case, attempt } => {
+                self.finished = self.finished.saturating_sub(1);
+                self.at("booting anew");
+                let case = terminal(&case.to_string(), 80);
+                Some(format!("{case} failed and is run again: attempt {attempt}"))
+            }
             What::CaseFinished { case, verdict, why, took, .. } => {
                 Some(self.finish(case, *verdict, why.as_deref(), *took, colour))
             }
@@ -164,6 +170,18 @@ impl Board {
             What::RunFinished { interrupted, .. } => {
                 self.over = true;
                 interrupted.then(|| "interrupted".to_string())
+            }
+            What::Saved { how, took } => {
+                plain.then(|| format!("saved in {took:.2} s ({})", terminal(how, 60)))
+            }
+            What::Forked { .. } => None,
+            What::Subtest { case, name, verdict, why, expected } => {
+                let standing = standing(*verdict, expected.is_some());
+                let word = painted(standing, standing.word(), colour);
+                let id = terminal(&format!("{case}/{name}"), 100);
+                let why = why.as_ref().map(|why| format!("  {}", terminal(why, 300)));
+                let why = why.unwrap_or_default();
+                (plain || standing.is_trouble()).then(|| format!("{id}  {word}{why}"))
             }
             What::PowerOn | What::PowerOff | What::Fact { .. } | What::Attachment { .. } => None,
         }

@@ -51,6 +51,13 @@ fn visit(what: &mut What, hide: &mut dyn FnMut(&mut String)) {
             hide(how);
             *took = finite(*took);
         }
+        What::Saved { how, took } => {
+            hide(how);
+            *took = finite(*took);
+        }
+        What::Forked { running, answered } => {
+            (*running, *answered) = (finite(*running), finite(*answered));
+        }
         What::StageReached { stage: _, took } | What::SessionEnded { took } => {
             *took = finite(*took);
         }
@@ -60,12 +67,19 @@ fn visit(what: &mut What, hide: &mut dyn FnMut(&mut String)) {
             hide(why);
             console.iter_mut().for_each(hide);
         }
-        What::CaseStarted { case } => visit_id(case, hide),
+        What::CaseStarted { case } | What::CaseRetried { case, attempt: _ } => {
+            visit_id(case, hide);
+        }
         What::Fact { case, name, value: _, unit } => {
             if let Some(case) = case {
                 visit_id(case, hide);
             }
             [name, unit].into_iter().for_each(hide);
+        }
+        What::Subtest { case, name, verdict: _, why, expected } => {
+            visit_id(case, hide);
+            hide(name);
+            why.iter_mut().chain(expected).for_each(hide);
         }
         What::Attachment { case, path } => {
             visit_id(case, hide);
@@ -87,6 +101,11 @@ fn visit_id(id: &mut CaseId, hide: &mut dyn FnMut(&mut String)) {
 
 fn visit_plan(plan: &mut BoardPlan, hide: &mut dyn FnMut(&mut String)) {
     hide(&mut plan.board);
+    plan.rules.required.iter_mut().for_each(&mut *hide);
+    for (pattern, why) in &mut plan.rules.expected {
+        hide(pattern);
+        hide(why);
+    }
     for session in &mut plan.sessions {
         hide(&mut session.image);
         hide(&mut session.digest);

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hil_core::plan::CaseId;
+use hil_core::plan::{CaseId, Retries};
 use hil_core::verdict::Verdict;
 
 use crate::events_file::FILE_NAME;
@@ -12,9 +12,13 @@ use crate::fold::{FoldError, fold, unplanned_case};
 use crate::github::summary_of;
 use crate::html::html_of;
 use crate::junit::junit_of;
+use crate::merge::join;
 use crate::read::{ReadError, read_events};
 use crate::report::{End, Merged, Placed, Report, Standing};
 use crate::verdicts::OWN_SUITE;
+
+/// Of a board that several runs were merged for, the folder that holds them.
+const RUNS: &str = "runs";
 
 /// Finishes the sentence "failed to …".
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +49,7 @@ pub struct Rebuilt {
 /// Rebuilds every report of a run from its events: `dir` is the run's `--out` directory or that of
 /// one of its boards.
 pub fn rebuild(dir: &Path) -> Result<Rebuilt, RebuildError> {
-    if dir.join(FILE_NAME).exists() {
+    if is_board(dir) {
         let report = report_of(dir)?;
         let written = write_into(dir, &[Placed { report: &report, under: "" }])?;
         return Ok(Rebuilt { reports: vec![report], written });
@@ -80,9 +84,26 @@ pub fn write_reports(
     Ok(written)
 }
 
-/// The report of the events in a board's directory. Of a run that died before its first event was
-/// whole, the report says that.
+/// The report of a board's directory: of its events, or of the several runs merged in it.
 pub fn report_of(board_dir: &Path) -> Result<Report, RebuildError> {
+    let runs = runs_in(board_dir);
+    if runs == [board_dir] {
+        return report_of_run(board_dir);
+    }
+    let mut reports = Vec::new();
+    for (nth, dir) in runs.iter().enumerate() {
+        let mut report = report_of_run(dir)?;
+        let under = format!("{RUNS}/{}", nth + 1);
+        for path in report.cases.iter_mut().flat_map(|case| &mut case.attachments) {
+            *path = format!("{under}/{path}");
+        }
+        reports.push(report);
+    }
+    join(reports).ok_or_else(|| RebuildError::Nothing { path: board_dir.into() })
+}
+
+/// Of a run that died before its first event was whole, the report says that.
+fn report_of_run(board_dir: &Path) -> Result<Report, RebuildError> {
     let path = board_dir.join(FILE_NAME);
     let recorded = read_events(&path)?;
     let mut report = match fold(&recorded.events) {
@@ -106,6 +127,8 @@ fn nothing_recorded(board_dir: &Path, error: &FoldError) -> Report {
         hil: String::new(),
         started: String::new(),
         seed: 0,
+        retries: Retries::default(),
+        share: None,
         took: 0.0,
         sessions: Vec::new(),
         cases: vec![case],
@@ -114,12 +137,30 @@ fn nothing_recorded(board_dir: &Path, error: &FoldError) -> Report {
     }
 }
 
-fn board_dirs(dir: &Path) -> Result<Vec<PathBuf>, RebuildError> {
+/// Whether a folder is a board's: of one run, or of several that were merged.
+pub fn is_board(dir: &Path) -> bool {
+    dir.join(FILE_NAME).is_file() || run_dir(dir, 1).join(FILE_NAME).is_file()
+}
+
+/// Where the `nth` run (from 1) of a merged board lies.
+pub fn run_dir(board_dir: &Path, nth: usize) -> PathBuf {
+    board_dir.join(format!("{RUNS}/{nth}"))
+}
+
+/// The runs that a board's folder holds: itself, or those that were merged, in their order.
+pub fn runs_in(board_dir: &Path) -> Vec<PathBuf> {
+    let merged = (1..).map(|nth| run_dir(board_dir, nth));
+    let merged: Vec<PathBuf> = merged.take_while(|dir| dir.join(FILE_NAME).is_file()).collect();
+    if merged.is_empty() { vec![board_dir.to_path_buf()] } else { merged }
+}
+
+/// The folders of boards in a run's `--out` directory; at least one.
+pub fn board_dirs(dir: &Path) -> Result<Vec<PathBuf>, RebuildError> {
     let at_dir = |error| RebuildError::List { path: dir.into(), error };
     let mut dirs = Vec::new();
     for entry in fs::read_dir(dir).map_err(at_dir)? {
         let path = entry.map_err(at_dir)?.path();
-        if path.join(FILE_NAME).is_file() {
+        if is_board(&path) {
             dirs.push(path);
         }
     }

@@ -4,9 +4,12 @@
 //! is shown, in the file of each report.
 
 use hil_core::parts::{Alarm, CutPolicy, CutReport};
-use hil_core::plan::CaseId;
+use hil_core::plan::{CaseId, Retries};
+use hil_core::shard::Share;
 use hil_core::stage::Stage;
 use hil_core::verdict::{Verdict, exit};
+
+use crate::verdicts::NOT_RUN;
 
 /// One board's run.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +21,8 @@ pub struct Report {
     /// RFC 3339, UTC.
     pub started: String,
     pub seed: u64,
+    pub retries: Retries,
+    pub share: Option<Share>,
     /// Seconds; of a run that did not end, up to its last event.
     pub took: f64,
     pub sessions: Vec<Session>,
@@ -104,6 +109,14 @@ pub struct BringUp {
     pub console: Vec<String>,
 }
 
+/// A failed attempt at a case that was run again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attempt {
+    pub why: String,
+    pub took: f64,
+    pub console: Vec<String>,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct CaseReport {
     pub id: CaseId,
@@ -117,6 +130,8 @@ pub struct CaseReport {
     pub standing: Standing,
     /// Why, unless passed.
     pub why: Option<String>,
+    /// How it failed before it was run again; the last attempt is the case itself.
+    pub attempts: Vec<Attempt>,
     /// Seconds since the start of the run.
     pub started: Option<f64>,
     pub took: f64,
@@ -136,6 +151,10 @@ pub enum Standing {
     Passed,
     /// Passed, though a failure was expected: told, but no failure.
     UnexpectedPass,
+    /// Passed when it was run again, after it had failed: told, but no failure.
+    Flaky,
+    /// The same, where that is a failure (`--flaky fail`).
+    FlakyFailure,
     Failed,
     /// Failed as the expected-failures file says: told, but no failure.
     ExpectedFailure,
@@ -151,6 +170,7 @@ impl Standing {
         match self {
             Standing::Passed => "pass",
             Standing::UnexpectedPass => "pass!",
+            Standing::Flaky | Standing::FlakyFailure => "FLAKY",
             Standing::Failed | Standing::RequiredSkip => "FAIL",
             Standing::ExpectedFailure => "xfail",
             Standing::Broken => "BROKEN",
@@ -160,7 +180,7 @@ impl Standing {
 
     /// Whether the product is to blame, which sets the exit code.
     pub fn is_failure(self) -> bool {
-        matches!(self, Standing::Failed | Standing::RequiredSkip)
+        matches!(self, Standing::Failed | Standing::RequiredSkip | Standing::FlakyFailure)
     }
 
     /// Whether somebody must look at it.
@@ -179,6 +199,7 @@ impl CaseReport {
             Standing::UnexpectedPass => Some(format!(
                 "passed, but was expected to fail ({expected}): take it off the expected failures"
             )),
+            Standing::Flaky | Standing::FlakyFailure => Some(self.flaky()),
             Standing::ExpectedFailure => Some(format!("expected failure: {expected}: {why}")),
             Standing::RequiredSkip => Some(format!("required, but skipped: {why}")),
             Standing::Failed | Standing::Broken => Some(match &self.again {
@@ -188,12 +209,29 @@ impl CaseReport {
             Standing::Skipped => Some(why.to_string()),
         }
     }
+
+    /// Whether it has no verdict about the product yet: broken, or not run because of something else.
+    pub(crate) fn is_open(&self) -> bool {
+        let not_run = self.why.as_deref().is_some_and(|why| why.starts_with(NOT_RUN));
+        self.verdict == Verdict::Broken || (self.verdict == Verdict::Skip && not_run)
+    }
+
+    fn flaky(&self) -> String {
+        let failed = match self.attempts.len() {
+            1 => "failed once".to_string(),
+            times => format!("failed {times} times"),
+        };
+        let why = self.attempts.last().map_or("", |attempt| attempt.why.as_str());
+        format!("{failed}, then passed when it was run again: {why}")
+    }
 }
 
 /// How many cases stand how; every case is counted exactly once, `unexpected_passes` apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     pub passed: usize,
+    /// Passed only when run again, and not counted as failures.
+    pub flaky: usize,
     pub failed: usize,
     pub broken: usize,
     pub skipped: usize,
@@ -204,7 +242,8 @@ pub struct Totals {
 
 impl Totals {
     pub fn cases(&self) -> usize {
-        self.passed + self.failed + self.broken + self.skipped + self.expected_failures
+        let found = self.passed + self.flaky + self.failed;
+        found + self.broken + self.skipped + self.expected_failures
     }
 
     fn count(&mut self, standing: Standing) {
@@ -214,7 +253,8 @@ impl Totals {
                 self.passed += 1;
                 self.unexpected_passes += 1;
             }
-            Standing::Failed | Standing::RequiredSkip => self.failed += 1,
+            Standing::Flaky => self.flaky += 1,
+            Standing::Failed | Standing::RequiredSkip | Standing::FlakyFailure => self.failed += 1,
             Standing::ExpectedFailure => self.expected_failures += 1,
             Standing::Broken => self.broken += 1,
             Standing::Skipped => self.skipped += 1,
@@ -231,6 +271,7 @@ impl std::fmt::Display for Totals {
             write!(f, " ({} unexpectedly)", self.unexpected_passes)?;
         }
         for (count, word) in [
+            (self.flaky, "flaky"),
             (self.failed, "failed"),
             (self.broken, "broken"),
             (self.expected_failures, "failed as expected"),
@@ -249,6 +290,12 @@ impl Report {
         let mut totals = Totals::default();
         self.cases.iter().for_each(|case| totals.count(case.standing));
         totals
+    }
+
+    /// The cases that need not be run again: those with a verdict about the product, and those that
+    /// were skipped for a reason of their own.
+    pub fn settled(&self) -> impl Iterator<Item = &CaseId> {
+        self.cases.iter().filter(|case| !case.is_open()).map(|case| &case.id)
     }
 
     pub fn session_of(&self, case: &CaseReport) -> Option<&Session> {

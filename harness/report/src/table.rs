@@ -86,7 +86,8 @@ pub(crate) fn painted(standing: Standing, word: &str, colour: bool) -> String {
     let code = match standing {
         Standing::Passed => "32",
         Standing::UnexpectedPass | Standing::ExpectedFailure => "33",
-        Standing::Failed | Standing::RequiredSkip => "1;31",
+        Standing::Flaky => "1;33",
+        Standing::FlakyFailure | Standing::Failed | Standing::RequiredSkip => "1;31",
         Standing::Broken => "1;35",
         Standing::Skipped => "2",
     };

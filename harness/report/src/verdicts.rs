@@ -5,15 +5,16 @@
 //! off has at least one broken case.
 
 use hil_core::plan::CaseId;
+use hil_core::rules;
 use hil_core::verdict::Verdict;
 
 use crate::fold::{Folding, Progress, unplanned_case};
-use crate::report::{CaseReport, End, Report, Session, Standing};
+use crate::report::{Attempt, CaseReport, End, Report, Session, Standing};
 
 /// The suite of what hil reports of itself.
 pub(crate) const OWN_SUITE: &str = "hil";
 /// How the reason of a skip begins that is the consequence of another trouble (DESIGN, "Nouns").
-const NOT_RUN: &str = "not run: ";
+pub(crate) const NOT_RUN: &str = "not run: ";
 const NO_RESULT: &str = "hil recorded no result of this case, though the run came to its end";
 
 pub(crate) fn conclude(mut folding: Folding) -> Report {
@@ -23,11 +24,22 @@ pub(crate) fn conclude(mut folding: Folding) -> Report {
     for index in 0..folding.progress.len() {
         settle(&mut folding, index);
     }
+    folding.report.cases.iter_mut().for_each(failure_stands);
+    let within = subtests(&mut folding);
     let died_idle = folding.report.end == End::Died && folding.case.is_none();
     let broke_off = died_idle.then(|| broke_off(&folding));
     let (mut report, unsafe_boards) = (folding.report, folding.left_unsafe);
+    let rules = folding.rules;
     let failed_bring_ups: Vec<CaseReport> =
         report.sessions.iter().enumerate().filter_map(|(i, s)| bring_up(i, s)).collect();
+    let cases = std::mem::take(&mut report.cases);
+    for (case, within) in cases.into_iter().zip(within) {
+        report.cases.push(case);
+        report.cases.extend(within);
+    }
+    let unseen: Vec<CaseReport> =
+        rules.required.iter().filter_map(|pattern| never_came(pattern, &report)).collect();
+    report.cases.extend(unseen);
     report.cases.extend(failed_bring_ups);
     // Stable: the bring-up before its session's cases, the rest in the order of the plan.
     report.cases.sort_by_key(|case| {
@@ -60,6 +72,39 @@ fn settle(folding: &mut Folding, index: usize) {
     (case.verdict, case.why, case.took) = (verdict, Some(why), so_far.max(0.0));
 }
 
+/// A failure that no pass followed stands, however little came of the retries.
+fn failure_stands(case: &mut CaseReport) {
+    let Some(failed) = case.attempts.last() else { return };
+    if matches!(case.verdict, Verdict::Broken | Verdict::Skip) {
+        let retry = case.why.take().unwrap_or_default();
+        case.why = Some(format!("{}; run again, it was {}: {retry}", failed.why, case.verdict));
+        case.verdict = Verdict::Fail;
+    }
+}
+
+/// The tests within each case, of all its attempts: one that passed only when the case was run
+/// again is flaky, and one that failed and did not come again stays failed.
+fn subtests(folding: &mut Folding) -> Vec<Vec<CaseReport>> {
+    let of_case = |index: usize| {
+        let mut attempts = folding.subtests.remove(&index).unwrap_or_default();
+        let mut last = attempts.pop().unwrap_or_default();
+        let unexpected =
+            |case: &CaseReport| case.verdict == Verdict::Fail && case.expected.is_none();
+        for failed in attempts.into_iter().flatten().filter(unexpected) {
+            match last.iter_mut().find(|case| case.id == failed.id) {
+                Some(again) => {
+                    let why = failed.why.unwrap_or_default();
+                    again.attempts.push(Attempt { why, took: failed.took, console: Vec::new() });
+                }
+                None => last.push(failed),
+            }
+        }
+        last.iter_mut().for_each(failure_stands);
+        last
+    };
+    (0..folding.progress.len()).map(of_case).collect()
+}
+
 fn not_reached(session: Option<&Session>, end: End) -> (Verdict, String) {
     match (session.and_then(|session| session.bring_up.as_ref()), end) {
         (Some(failed), _) => (Verdict::Skip, format!("{NOT_RUN}{}", failed.why)),
@@ -87,6 +132,22 @@ fn bring_up(index: usize, session: &Session) -> Option<CaseReport> {
         took: session.took.unwrap_or_default(),
         console: failed.console.clone(),
         ..unplanned_case(&own_case(&name), Some(index))
+    })
+}
+
+/// A test within a case that was required by name and never came, though its case ran to its end
+/// and knows of no trouble.
+fn never_came(pattern: &str, report: &Report) -> Option<CaseReport> {
+    let of_case = rules::of_case(pattern, 2)?;
+    let name = |case: &CaseReport| format!("{}/{}", case.id.suite, case.id.name);
+    let passed = |case: &&CaseReport| case.verdict == Verdict::Pass && case.started.is_some();
+    let cases = || report.cases.iter();
+    let ran = cases().filter(passed).find(|case| rules::matches(&of_case, &name(case)))?;
+    let came = cases().any(|case| rules::matches(pattern, &name(case)));
+    (!came).then(|| CaseReport {
+        verdict: Verdict::Fail,
+        why: Some(format!("`{pattern}` is required, and no test of this name came")),
+        ..unplanned_case(&ran.id.clone().within("required"), ran.session)
     })
 }
 
@@ -127,7 +188,7 @@ fn own_case(name: &str) -> CaseId {
 
 /// Two sessions of equally named images, or an event of a case that ran before, must not share a
 /// name: readers of JUnit drop the second.
-fn number_equal_names(cases: &mut [CaseReport]) {
+pub(crate) fn number_equal_names(cases: &mut [CaseReport]) {
     let mut seen = std::collections::BTreeSet::new();
     for case in cases {
         while !seen.insert(case.id.clone()) {
@@ -139,6 +200,10 @@ fn number_equal_names(cases: &mut [CaseReport]) {
 fn judge(report: &mut Report) {
     for case in &mut report.cases {
         case.standing = match (case.verdict, &case.expected) {
+            (Verdict::Pass, _) if !case.attempts.is_empty() => match report.retries.flaky_fails {
+                true => Standing::FlakyFailure,
+                false => Standing::Flaky,
+            },
             (Verdict::Pass, None) => Standing::Passed,
             (Verdict::Pass, Some(_)) => Standing::UnexpectedPass,
             (Verdict::Fail, None) => Standing::Failed,

@@ -22,6 +22,8 @@ use crate::interrupt::Interrupt;
 /// How a case ended, as far as the session must know.
 pub(crate) struct Ended {
     pub(crate) verdict: Verdict,
+    /// Tests within it that failed, though the case itself may have passed.
+    pub(crate) failed_subtests: Vec<String>,
     /// The board may be in any state: bring it up anew before the next case.
     pub(crate) board_is_suspect: bool,
     pub(crate) interrupted: bool,
@@ -65,6 +67,7 @@ pub(crate) async fn run(
         Err(trouble) => Some(judged(rig, trouble, interrupt).await),
     };
     let trouble = trouble.map(|trouble| rig.after_cuts(trouble));
+    let failed_subtests = rig.failed_subtests().to_vec();
     rig.set_case(None);
 
     let verdict = trouble.as_ref().map_or(Verdict::Pass, Trouble::verdict);
@@ -77,7 +80,8 @@ pub(crate) async fn run(
         took: (journal.clock().now() - started).as_secs_f64(),
         console: if quiet { Vec::new() } else { rig.console().tail(TAIL_LINES) },
     });
-    Ended { verdict, board_is_suspect: stopped.is_some() || lost || !quiet, interrupted }
+    let board_is_suspect = stopped.is_some() || lost || !quiet;
+    Ended { verdict, failed_subtests, board_is_suspect, interrupted }
 }
 
 /// The body's outcome, unless something else comes first.
@@ -102,7 +106,7 @@ async fn watched(
             let why = format!("the case did not end within its deadline of {}", Span(deadline.span()));
             (Err(Trouble::unmet(why)), Some(Stopped::TimedOut))
         }
-        outcome = Caught(body(rig)) => (outcome, None),
+        outcome = Caught(body.run(rig)) => (outcome, None),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The wish to stop, as everyone who waits can see it. Who sets it (Ctrl-C, SIGTERM) is the CLI's.
 
+use hil_core::trouble::{Outcome, Trouble};
 use tokio::sync::watch;
 
 /// Sets the wish.
@@ -31,5 +32,17 @@ impl Interrupt {
         if self.0.wait_for(|asked| *asked).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+/// `work`, unless the user asks to stop first.
+pub(crate) async fn or_interrupted<T>(
+    interrupt: &mut Interrupt,
+    work: impl Future<Output = Outcome<T>>,
+) -> Outcome<T> {
+    tokio::select! {
+        biased;
+        () = interrupt.asked() => Err(Trouble::rack("interrupted by the user")),
+        outcome = work => outcome,
     }
 }

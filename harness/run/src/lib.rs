@@ -10,3 +10,4 @@ pub mod prepare;
 pub mod rack;
 pub mod runner;
 mod session;
+mod start;

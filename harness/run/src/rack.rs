@@ -17,6 +17,8 @@ use crate::prepare::Prepared;
 pub struct Lease {
     pub board: Arc<Board>,
     pub image: Arc<Prepared>,
+    /// Whether cases are to start from forks of the booted board, where it can be forked.
+    pub forks: bool,
     /// Where captures and attachments of the board go.
     pub dir: PathBuf,
     pub journal: Journal,

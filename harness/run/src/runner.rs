@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hil_core::board::Board;
-use hil_core::case::Suite;
+use hil_core::case::{Isolation, Suite};
 use hil_core::event::{Clock, Journal, SCHEMA, Sink, What};
 use hil_core::mask::Masker;
 use hil_core::plan::BoardPlan;
@@ -41,6 +41,8 @@ pub struct Run {
     pub keep: bool,
     pub kept: Kept,
     pub clock: Clock,
+    /// The version of hil, with the commit it was built from.
+    pub hil: String,
     /// Wall-clock start, RFC 3339, UTC.
     pub started: String,
     pub host: String,
@@ -58,6 +60,7 @@ impl Run {
             keep: self.keep,
             kept: self.kept,
             clock: self.clock,
+            hil: self.hil,
             started: self.started,
             host: self.host,
         });
@@ -83,6 +86,7 @@ struct Shared {
     keep: bool,
     kept: Kept,
     clock: Clock,
+    hil: String,
     started: String,
     host: String,
 }
@@ -93,7 +97,7 @@ async fn run_board(shared: &Shared, board: BoardRun, interrupt: Interrupt) {
     let mut kept = false;
     journal.record(What::RunStarted {
         schema: SCHEMA,
-        hil: env!("CARGO_PKG_VERSION").into(),
+        hil: shared.hil.clone(),
         started: shared.started.clone(),
         host: shared.host.clone(),
         plan: board.plan.clone(),
@@ -106,6 +110,7 @@ async fn run_board(shared: &Shared, board: BoardRun, interrupt: Interrupt) {
         let lease = Lease {
             board: board.board.clone(),
             image: image.clone(),
+            forks: plan.cases.iter().any(|case| case.isolation == Isolation::Fork),
             dir: board.dir.clone(),
             journal: journal.clone(),
             masker: board.masker.clone(),
@@ -114,6 +119,8 @@ async fn run_board(shared: &Shared, board: BoardRun, interrupt: Interrupt) {
             rack: &*shared.rack,
             suites: shared.suites,
             keep: shared.keep,
+            retries: board.plan.retries.most,
+            rules: &board.plan.rules,
             interrupt: interrupt.clone(),
             kept: &*shared.kept,
         };

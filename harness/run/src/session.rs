@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hil_core::case::{Case, Suite};
-use hil_core::deadline::secs;
 use hil_core::event::{Journal, What};
 use hil_core::parts::{Console, Seen, Sighting};
 use hil_core::plan::{PlannedCase, SessionPlan};
 use hil_core::rig::{Rig, TAIL_LINES, lost};
-use hil_core::stage::Stage;
+use hil_core::rules::Rules;
 use hil_core::trouble::{Outcome, Trouble};
 use hil_core::verdict::Verdict;
 
@@ -19,18 +18,19 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::adapters;
-use crate::case;
-use crate::interrupt::Interrupt;
+use crate::case::{self, Ended};
+use crate::interrupt::{Interrupt, or_interrupted};
 use crate::rack::{Lease, Rack};
-
-/// How often a board that a case left in doubt is brought up anew before it is given up.
-const REVIVALS: u32 = 3;
+use crate::start::Starts;
 
 /// What the runner lends to a session.
 pub(crate) struct Context<'c> {
     pub(crate) rack: &'c dyn Rack,
     pub(crate) suites: &'c [Suite],
     pub(crate) keep: bool,
+    /// How often a case that fails is run again.
+    pub(crate) retries: u32,
+    pub(crate) rules: &'c Rules,
     pub(crate) interrupt: Interrupt,
     /// Told how to reach a board that is kept alive.
     pub(crate) kept: &'c (dyn Fn(&str, &[String]) + Send + Sync),
@@ -73,18 +73,6 @@ async fn keep(context: &mut Context<'_>, rig: &mut Rig) {
     }
 }
 
-/// `work`, unless the user asks to stop first.
-async fn or_interrupted<T>(
-    interrupt: &mut Interrupt,
-    work: impl Future<Output = Outcome<T>>,
-) -> Outcome<T> {
-    tokio::select! {
-        biased;
-        () = interrupt.asked() => Err(Trouble::rack("interrupted by the user")),
-        outcome = work => outcome,
-    }
-}
-
 async fn lease_rig(
     context: &Context<'_>,
     lease: &Lease,
@@ -101,7 +89,8 @@ async fn lease_rig(
         medium: leased.medium.clone(),
     });
     let watcher = Watcher::start(leased.console.clone(), journal.clone());
-    let rig = Rig::new(leased.parts, adapters::for_image(&lease.image.image), journal);
+    let rig = Rig::new(leased.parts, adapters::for_image(&lease.image.image), journal)
+        .keeping_in(&lease.dir);
     Ok((rig, watcher))
 }
 
@@ -147,34 +136,27 @@ fn record_alarm(journal: &Journal, sighting: Sighting) {
 
 /// Runs the session's cases in order; whether one of them failed.
 async fn run_cases(context: &mut Context<'_>, rig: &mut Rig, plan: &SessionPlan) -> bool {
-    if let Err(trouble) = bring_up(rig, &mut context.interrupt).await {
-        let trouble = case::judged(rig, trouble, &mut context.interrupt).await;
-        bring_up_failed(rig.journal(), &trouble, rig.console().tail(TAIL_LINES));
-        return true;
-    }
     let mut time = SuiteTime::new(plan);
-    let (mut failed, mut suspect, mut revivals) = (false, false, 0);
+    let mut starts = Starts::new(rig, plan);
+    let mut failed = false;
     for planned in &plan.cases {
         if context.interrupt.is_asked() {
             return failed;
         }
         let Some((suite, case)) = find(context.suites, planned) else { continue };
-        let left = time.left(suite, rig);
-        if left.is_zero() {
+        if time.left(suite, rig).is_zero() {
             skip(rig, planned, "the suite's deadline had passed".into());
             continue;
         }
-        // Only now: a board in doubt after its last case is switched off anyway.
-        if suspect && let Err(trouble) = revive(rig, &mut revivals, &mut context.interrupt).await {
-            let trouble = case::judged(rig, trouble, &mut context.interrupt).await;
-            bring_up_failed(rig.journal(), &trouble, rig.console().tail(TAIL_LINES));
-            return true;
-        }
-        let begun = Instant::now();
-        let ended = case::run(rig, case.body, planned, left, &mut context.interrupt).await;
-        time.spend(suite, begun.elapsed());
-        suspect = ended.board_is_suspect;
-        failed |= matches!(ended.verdict, Verdict::Fail | Verdict::Broken);
+        let case = (suite, case, planned);
+        let ended = match attempts(context, rig, case, &mut starts, &mut time).await {
+            Ok(ended) => ended,
+            Err(trouble) => {
+                give_up(rig, trouble, &mut context.interrupt).await;
+                return true;
+            }
+        };
+        failed |= ended.verdict == Verdict::Broken || failed_at_all(context, rig, planned, &ended);
         if ended.interrupted || (failed && context.keep) {
             return failed;
         }
@@ -182,35 +164,44 @@ async fn run_cases(context: &mut Context<'_>, rig: &mut Rig, plan: &SessionPlan)
     failed
 }
 
-/// Power on, and ready.
-async fn bring_up(rig: &mut Rig, interrupt: &mut Interrupt) -> Outcome {
-    rig.journal().doing("booting", None);
-    let boot = async {
-        rig.power_on().await?;
-        rig.reach(Stage::Ready).await
-    };
-    or_interrupted(interrupt, boot).await
+/// Runs a case; for as long as it fails and may be run again, each time on a board started anew. An
+/// error is a board that does not come up. Only a failure is a matter of chance to be looked into:
+/// of a broken rack a retry would hide how broken it is (decision 0020).
+async fn attempts(
+    context: &mut Context<'_>,
+    rig: &mut Rig,
+    (suite, case, planned): (&Suite, &Case, &PlannedCase),
+    starts: &mut Starts,
+    time: &mut SuiteTime,
+) -> Outcome<Ended> {
+    let mut attempt = 1;
+    loop {
+        starts.before(rig, planned, &mut context.interrupt).await?;
+        let (left, begun) = (time.left(suite, rig), Instant::now());
+        let ended = case::run(rig, case.body, planned, left, &mut context.interrupt).await;
+        time.spend(suite, begun.elapsed());
+        starts.after(ended.board_is_suspect);
+        let again = failed_at_all(context, rig, planned, &ended) && planned.expected.is_none();
+        if !again || attempt > context.retries || time.left(suite, rig).is_zero() {
+            return Ok(ended);
+        }
+        attempt += 1;
+        rig.journal().record(What::CaseRetried { case: planned.id.clone(), attempt });
+        starts.again();
+    }
 }
 
-/// A board that answers is left alone; one that does not is switched off and on again.
-async fn revive(rig: &mut Rig, count: &mut u32, interrupt: &mut Interrupt) -> Outcome {
-    if or_interrupted(interrupt, answers(rig)).await? {
-        return Ok(());
-    }
-    *count += 1;
-    if *count > REVIVALS {
-        return Err(Trouble::rack(format!("the board was lost {count} times; it is given up")));
-    }
-    rig.journal().note("the last case left the board in doubt; it is switched off and on again");
-    rig.power_off().await?;
-    bring_up(rig, interrupt).await
+/// Whether a case failed, or a test within it of which that was not expected.
+fn failed_at_all(context: &Context<'_>, rig: &Rig, planned: &PlannedCase, ended: &Ended) -> bool {
+    let of_case = format!("{}/{}/{}", rig.board().name, planned.id.suite, planned.id.name);
+    let unexpected = |name: &String| context.rules.expects(&format!("{of_case}/{name}")).is_none();
+    ended.verdict == Verdict::Fail || ended.failed_subtests.iter().any(unexpected)
 }
 
-async fn answers(rig: &mut Rig) -> Outcome<bool> {
-    if rig.power().loss().borrow().is_some() || rig.shell().is_none() {
-        return Ok(false);
-    }
-    Ok(rig.run_in("true", secs(3)).await.is_ok_and(|output| output.ok()))
+/// The board does not come up: its cases are not run.
+async fn give_up(rig: &mut Rig, trouble: Trouble, interrupt: &mut Interrupt) {
+    let trouble = case::judged(rig, trouble, interrupt).await;
+    bring_up_failed(rig.journal(), &trouble, rig.console().tail(TAIL_LINES));
 }
 
 fn bring_up_failed(journal: &Journal, trouble: &Trouble, console: Vec<String>) {

@@ -17,7 +17,8 @@ use hil_core::event::{Clock, Event, Sink, What};
 use hil_core::image::Image;
 use hil_core::mask::Masker;
 use hil_core::parts::{
-    Alarm, Console, CutPolicy, CutReport, Match, Output, Power, Progress, Seen, Shell, Sighting,
+    Alarm, Console, CutPolicy, CutReport, Forks, Match, Output, Power, Progress, Seen, Shell,
+    Sighting,
 };
 use hil_core::plan::{Selection, plan_board};
 use hil_core::prelude::*;
@@ -29,6 +30,9 @@ use hil_run::rack::{Lease, Leased, Rack};
 use hil_run::runner::{BoardRun, Run};
 use regex::bytes::Regex;
 use tokio::sync::watch;
+
+#[path = "starts/mod.rs"]
+mod starts;
 
 /// What happens on the simulated board, seen and set by tests.
 #[derive(Default)]
@@ -42,6 +46,7 @@ struct Air {
     bytes: AtomicU64,
     says: AtomicU64,
     loss: Mutex<Option<watch::Sender<Option<Trouble>>>>,
+    saves: Mutex<starts::Saves>,
 }
 
 impl Air {
@@ -90,6 +95,10 @@ impl Power for AirPower {
     fn loss(&self) -> watch::Receiver<Option<Trouble>> {
         let mut loss = self.0.loss.lock().unwrap();
         loss.get_or_insert_with(|| watch::channel(None).0).subscribe()
+    }
+
+    fn forks(&mut self) -> Option<&mut dyn Forks> {
+        if self.0.saves.lock().unwrap().can { Some(self) } else { None }
     }
 }
 
@@ -220,6 +229,12 @@ async fn fails(_rig: &mut Rig) -> Outcome {
     Err(Trouble::product("the product is wrong"))
 }
 
+/// Fails on a board that was powered on only once or twice.
+async fn needs_a_third_boot(_rig: &mut Rig) -> Outcome {
+    check!(air().power_ons.load(Ordering::SeqCst) > 2, "too fresh");
+    Ok(())
+}
+
 async fn hangs(_rig: &mut Rig) -> Outcome {
     std::future::pending().await
 }
@@ -265,6 +280,7 @@ const UNCUT: Case = case("uncut", secs(5), hil_core::body!(fails_before_its_cut)
 const PASSES: Case = case("passes", secs(5), hil_core::body!(passes));
 const AGAIN: Case = case("again", secs(5), hil_core::body!(passes));
 const FAILS: Case = case("fails", secs(5), hil_core::body!(fails));
+const THIRD: Case = case("third", secs(5), hil_core::body!(needs_a_third_boot));
 const HANGS: Case = case("hangs", secs(40), hil_core::body!(hangs));
 const MORE: Case = case("more", secs(40), hil_core::body!(hangs));
 const PANICS: Case = case("panics", secs(5), hil_core::body!(panics));
@@ -281,10 +297,10 @@ const UNMARKED: &str = "title = \"X\"\narch = \"arm\"\nsources = [\"s\"]\n";
 fn run(cases: &'static [Case], dead: bool) -> (Vec<What>, Arc<Air>) {
     let air = Arc::new(Air::default());
     air.dead.store(dead, Ordering::SeqCst);
-    (run_on(EMULATED, cases, &air), air)
+    (run_on(EMULATED, cases, &air, 0), air)
 }
 
-fn run_on(board: &str, cases: &'static [Case], air: &Arc<Air>) -> Vec<What> {
+fn run_on(board: &str, cases: &'static [Case], air: &Arc<Air>, retries: u32) -> Vec<What> {
     let suite: &'static [Suite] =
         Box::leak(Box::new([Suite { name: "s", about: "", cases, deadline: secs(60) }]));
     let name = if board.contains("[qemu]") { "qemu-x.toml" } else { "x.toml" };
@@ -301,8 +317,10 @@ fn run_on(board: &str, cases: &'static [Case], air: &Arc<Air>) -> Vec<What> {
         cuts: 1,
         cut_policy: CutPolicy::Subset,
         replay: None,
+        forks_as: Isolation::Fork,
     };
-    let plan = plan_board(&board, &[(&image, "d".into())], &selection);
+    let mut plan = plan_board(&board, &[(&image, "d".into())], &selection);
+    plan.retries.most = retries;
     let prepared = Prepared { image: Arc::new(image), disk: None, digest: "d".into() };
     let heard = Arc::new(Heard::default());
     AIR.with(|cell| *cell.borrow_mut() = Some(air.clone()));
@@ -321,6 +339,7 @@ fn run_on(board: &str, cases: &'static [Case], air: &Arc<Air>) -> Vec<What> {
         keep: false,
         kept: Arc::new(|_, _| {}),
         clock: Clock::new(),
+        hil: String::new(),
         started: String::new(),
         host: String::new(),
     };
@@ -439,13 +458,41 @@ fn work_that_fails_before_its_cut_is_a_failure_and_no_cut() {
     assert!(!events.iter().any(|event| matches!(event, What::PowerCut { .. })), "{events:#?}");
 }
 
+#[test]
+fn a_case_that_fails_is_run_again_each_time_on_a_board_booted_anew() {
+    for (retries, verdicts) in [
+        (0, vec![Verdict::Fail]),
+        (1, vec![Verdict::Fail, Verdict::Fail]),
+        (5, vec![Verdict::Fail, Verdict::Fail, Verdict::Pass]),
+    ] {
+        let air = Arc::new(Air::default());
+        let events = run_on(EMULATED, &[THIRD, PASSES], &air, retries);
+        let third = events.iter().filter_map(|event| match event {
+            What::CaseFinished { case, verdict, .. } if case.name == "third" => Some(*verdict),
+            _ => None,
+        });
+        assert_eq!(third.collect::<Vec<_>>(), verdicts);
+        let again = events.iter().filter(|event| matches!(event, What::CaseRetried { .. })).count();
+        assert_eq!(again, verdicts.len() - 1);
+        assert_eq!(air.power_ons.load(Ordering::SeqCst) as usize, verdicts.len());
+        assert_eq!(verdict(&events, "passes").0, Verdict::Pass);
+    }
+}
+
+#[test]
+fn what_is_broken_is_not_run_again() {
+    let events = run_on(EMULATED, &[PANICS], &Arc::new(Air::default()), 3);
+    assert_eq!(verdict(&events, "panics").0, Verdict::Broken);
+    assert!(!events.iter().any(|event| matches!(event, What::CaseRetried { .. })));
+}
+
 /// How a dead board is judged that had said `before` bytes when it got power, and `after` then.
 fn dead(board: &str, before: u64, after: u64) -> (Verdict, String) {
     let air = Arc::new(Air::default());
     air.dead.store(true, Ordering::SeqCst);
     air.bytes.store(before, Ordering::SeqCst);
     air.says.store(after, Ordering::SeqCst);
-    let events = run_on(board, &[PASSES], &air);
+    let events = run_on(board, &[PASSES], &air, 0);
     let found = events.iter().find_map(|event| match event {
         What::BringUpFailed { verdict, why, .. } => Some((*verdict, why.clone())),
         _ => None,

@@ -7,14 +7,13 @@ use std::time::Duration;
 use hil_core::verdict::exit;
 use hil_lab::keeper::Answer;
 use hil_lab::lock::Holder;
-use hil_lab::{Instance, KeeperLink, Places};
+use hil_lab::{Instance, KeeperLink, Places, quarantine};
 use tokio::task::JoinSet;
 
 use super::args::CheckArgs;
 use super::command::{Bench, failed};
-use super::quarantine::{self, Quarantine};
 use super::trial::{Findings, Trial};
-use super::{command_line, me, now};
+use super::{command_line, me};
 use crate::failure::Failure;
 use crate::rack::lab::{ask_for, release, start_keeper};
 use crate::rack::run_id;
@@ -101,16 +100,16 @@ impl Job {
     /// Writes or lifts the quarantine.
     fn note(&self, findings: &mut Findings) {
         let name = &self.trial.instance.name;
-        let before = quarantine::read(&self.places, name);
-        let quarantine = (!findings.wrong.is_empty()).then(|| Quarantine {
-            since: before.as_ref().map_or_else(now, |before| before.since.clone()),
-            why: findings.wrong.join("; "),
-        });
-        match quarantine::set(&self.places, name, quarantine.as_ref()) {
-            Ok(()) if quarantine.is_none() && before.is_some() => {
-                findings.notes.push("its quarantine is lifted".into());
+        let noted = match findings.wrong.is_empty() {
+            true => quarantine::lift(&self.places, name),
+            false => {
+                let why = findings.wrong.join("; ");
+                quarantine::put(&self.places, name, why, &self.holder).map(|()| false)
             }
-            Ok(()) => {}
+        };
+        match noted {
+            Ok(true) => findings.notes.push("its quarantine is lifted".into()),
+            Ok(false) => {}
             Err(why) => findings.wrong.push(format!(
                 "failed to note the quarantine of {name} in {}: {why}",
                 self.places.state.display()

@@ -13,6 +13,7 @@ use hil_core::rig::lost;
 use hil_core::trouble::Trouble;
 use hil_core::verdict::exit;
 use hil_lab::Instance;
+use hil_lab::lock::now;
 use hil_lab::serial::Health;
 use regex::bytes::Regex;
 use tokio::sync::{mpsc, watch};
@@ -21,7 +22,7 @@ use super::args::ConsoleArgs;
 use super::command::{Bench, failed, stop, tell};
 use super::taken::Taken;
 use super::terminal::{self, Raw, say, show};
-use super::{command_line, me, now};
+use super::{command_line, me};
 use crate::failure::Failure;
 
 /// A line that takes no key for this long is told.

@@ -10,7 +10,6 @@ mod flash;
 mod hold;
 mod medium;
 mod power;
-pub(crate) mod quarantine;
 mod settle;
 mod status;
 mod taken;
@@ -24,11 +23,9 @@ use std::sync::Arc;
 
 use hil_core::board::Board;
 use hil_core::located::nearest;
-use hil_lab::lock::{Holder, Lock};
+use hil_lab::lock::{Holder, Lock, now};
 use hil_lab::{Instance, Lab, Places};
 use hil_qemu::catalogue::Catalogue;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::catalogue;
 use crate::failure::Failure;
@@ -159,12 +156,6 @@ pub(crate) fn me(what: String, by_hand: bool) -> Holder {
         what,
         by_hand,
     }
-}
-
-/// RFC 3339 to the second, UTC.
-pub(crate) fn now() -> String {
-    let now = OffsetDateTime::now_utc().replace_nanosecond(0);
-    now.ok().and_then(|now| now.format(&Rfc3339).ok()).unwrap_or_default()
 }
 
 /// This process's command line, for whoever finds a board held by it.

@@ -7,6 +7,7 @@ use hil_core::verdict::exit;
 use hil_lab::calibrate::Calibration;
 use hil_lab::lock::Holder;
 use hil_lab::power::PATIENCE;
+use hil_lab::quarantine::{self, Quarantine};
 use hil_lab::serial::ConsoleSpec;
 use hil_lab::{Instance, Places, Wired, Worker};
 use serde::Serialize;
@@ -15,7 +16,6 @@ use tokio::task::JoinSet;
 use super::args::StatusArgs;
 use super::command::Bench;
 use super::holder;
-use super::quarantine::{self, Quarantine};
 use crate::failure::Failure;
 use crate::show::put;
 

@@ -8,7 +8,7 @@ use hil_core::image::{Boot, Image, Kernel};
 use hil_core::located::ConfigError;
 use hil_core::trouble::{Outcome, Trouble};
 use hil_qemu::qemuboot::QemuBoot;
-use hil_qemu::{BootKind, BootWith, Machine, RunDir};
+use hil_qemu::{BootKind, BootWith, Machine};
 use hil_run::prepare::Prepared;
 
 /// Whether the board's machine can start what the manifest has, before anything is touched.
@@ -105,7 +105,6 @@ pub(super) fn boot_with(
     board: &Board,
     prepared: &Prepared,
     qemuboot: Option<&QemuBoot>,
-    corner: &RunDir,
 ) -> Outcome<BootWith> {
     let image = &prepared.image;
     let path = |file: &PathBuf| absolute(&image.path(file));
@@ -119,12 +118,7 @@ pub(super) fn boot_with(
             cmdline: kernel.cmdline.clone(),
         },
         Boot::Uefi(uefi) => {
-            // The guest writes its variables: every rig has a copy.
-            let vars = corner.file("vars.fd");
-            fs::copy(path(&uefi.vars.file)?, &vars).map_err(|error| {
-                Trouble::rack(format!("failed to copy the UEFI variables: {error}"))
-            })?;
-            BootWith::Uefi { code: path(&uefi.code.file)?, vars }
+            BootWith::Uefi { code: path(&uefi.code.file)?, vars: path(&uefi.vars.file)? }
         }
         Boot::Qemuboot(artefact) => match qemuboot {
             Some(build) => build.boot(is_wic(image)),

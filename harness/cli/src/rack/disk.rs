@@ -1,4 +1,5 @@
-//! A rig's disk: the image as a shared base, a layer of its own, served with a volatile cache.
+//! A rig's disks: the image as a shared base, a layer for each life of the board, served with a
+//! volatile cache.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,24 +17,32 @@ use tokio::sync::watch;
 
 use super::tripwire::Wire;
 
+/// A board's medium as it is provisioned: the image, and what the manifest puts into it.
+#[derive(Clone)]
+pub(super) struct Blank {
+    pub(super) base: Base,
+    profile: Profile,
+    /// Where layers take their space from.
+    dir: PathBuf,
+    write_log: bool,
+}
+
 /// A disk that a machine can be attached to.
 pub(super) struct Served {
     server: Server,
     disk: Disk,
-    profile: Profile,
     fault: watch::Receiver<Option<Trouble>>,
     wire: Arc<Wire>,
 }
 
-/// Makes the layer, injects the image's files into it, and serves it. `None` without a disk.
-pub(super) async fn serve(
+/// Injects the image's files over the image. `None` without a disk.
+pub(super) async fn provision(
     lease: &Lease,
     corner: &RunDir,
     write_log: bool,
-) -> Outcome<Option<Served>> {
+) -> Outcome<Option<Blank>> {
     let Some(file) = lease.image.disk.clone() else { return Ok(None) };
     let (image, dir, board) = (lease.image.image.clone(), lease.dir.clone(), lease.board.clone());
-    let socket = corner.socket("disk")?;
     let journal = lease.journal.clone();
     let scratch = corner.path().to_path_buf();
     let blocking = move || {
@@ -42,8 +51,7 @@ pub(super) async fn serve(
             true => base.size().next_power_of_two(),
             false => base.size(),
         };
-        let layer = Layer::create(&dir, &base, size).map_err(broken)?;
-        let layer = Mutex::new(layer);
+        let layer = Mutex::new(Layer::create(&dir, &base, size).map_err(broken)?);
         if !image.inject.is_empty() {
             journal.doing("injecting files", None);
             // The run's own folder is in memory perhaps; a partition may have gigabytes.
@@ -52,47 +60,56 @@ pub(super) async fn serve(
         }
         let layer = layer.into_inner().unwrap_or_else(PoisonError::into_inner);
         let profile = profile(board.storage.medium.unwrap_or_default());
-        start(layer, profile, &socket, if write_log { Some(&dir) } else { None })
+        Ok(Blank { base: layer.freeze(), profile, dir, write_log })
     };
-    let served = tokio::task::spawn_blocking(blocking).await;
-    served.unwrap_or_else(|error| Err(Trouble::rack(format!("disk set-up: {error}")))).map(Some)
+    let made = tokio::task::spawn_blocking(blocking).await;
+    made.unwrap_or_else(|error| Err(Trouble::rack(format!("disk set-up: {error}")))).map(Some)
 }
 
-fn start(
-    layer: Layer,
-    profile: Profile,
-    socket: &Path,
-    log_dir: Option<&PathBuf>,
-) -> Outcome<Served> {
-    let (told, fault) = watch::channel(None);
-    let log = log_dir.map(|dir| {
-        let (log, content) = log_files(dir);
+impl Blank {
+    pub(super) fn medium(&self) -> String {
+        self.profile.name().to_string()
+    }
+
+    /// A disk of its own over `base`: this medium, or what became of it when a board was saved.
+    pub(super) fn serve(&self, base: &Base, socket: &Path) -> Outcome<Served> {
+        let layer = Layer::create(&self.dir, base, base.size()).map_err(broken)?;
+        let (told, fault) = watch::channel(None);
+        let wire = Arc::new(Wire::default());
+        let options = DiskOptions {
+            profile: self.profile,
+            log: self.log()?,
+            on_event: Some(wire.clone().watches()),
+            on_fault: Some(Box::new(move |fault| {
+                told.send_replace(Some(Trouble::rack(format!("failed to {fault}"))));
+            })),
+            ..DiskOptions::default()
+        };
+        let disk = Disk::new(layer, options).map_err(broken)?;
+        let server =
+            Server::start(socket, disk.clone(), ServerOptions::default()).map_err(broken)?;
+        Ok(Served { server, disk, fault, wire })
+    }
+
+    fn log(&self) -> Outcome<Option<DiskLog>> {
+        if !self.write_log {
+            return Ok(None);
+        }
+        let (log, content) = log_files(&self.dir);
         let log = WriteLog::create(log).map_err(broken)?;
-        Ok::<_, Trouble>(DiskLog { log, disk: 0, content })
-    });
-    let wire = Arc::new(Wire::default());
-    let options = DiskOptions {
-        profile,
-        log: log.transpose()?,
-        on_event: Some(wire.clone().watches()),
-        on_fault: Some(Box::new(move |fault| {
-            told.send_replace(Some(Trouble::rack(format!("failed to {fault}"))));
-        })),
-        ..DiskOptions::default()
-    };
-    let disk = Disk::new(layer, options).map_err(broken)?;
-    let server = Server::start(socket, disk.clone(), ServerOptions::default()).map_err(broken)?;
-    Ok(Served { server, disk, profile, fault, wire })
+        Ok(Some(DiskLog { log, disk: 0, content }))
+    }
 }
 
-/// `writes-1.log` and its content for the board's first image, `writes-2.log` for the next.
+/// `writes-1.log` and its content for the board's first disk, `writes-2.log` for the next: each
+/// image, and each fork, has one of its own.
 fn log_files(dir: &Path) -> (PathBuf, PathBuf) {
     let file = |n: u32, kind: &str| dir.join(format!("writes-{n}.{kind}"));
     let free = (1..).find(|n| !file(*n, "log").exists()).unwrap_or(0);
     (file(free, "log"), file(free, "data"))
 }
 
-fn broken(error: hil_disk::Error) -> Trouble {
+pub(super) fn broken(error: hil_disk::Error) -> Trouble {
     Trouble::rack(format!("failed to {error}"))
 }
 
@@ -108,10 +125,6 @@ impl Served {
         self.server.path()
     }
 
-    pub(super) fn medium(&self) -> String {
-        self.profile.name().to_string()
-    }
-
     pub(super) fn fault(&self) -> watch::Receiver<Option<Trouble>> {
         self.fault.clone()
     }
@@ -123,6 +136,11 @@ impl Served {
     /// Nothing further is taken or answered: the instant of the cut.
     pub(super) fn freeze(&self) {
         self.disk.freeze();
+    }
+
+    /// All that the machine wrote, flushed or not, as the base of others. The machine is gone by now.
+    pub(super) fn branch(&self) -> Outcome<Base> {
+        self.disk.branch().map_err(broken)
     }
 
     /// Serves the next boot, whatever stopped the disk. The machine is gone by now.

@@ -2,18 +2,20 @@
 
 pub(crate) mod boot;
 pub(crate) mod both;
+mod corners;
 mod disk;
+mod fork;
 pub(crate) mod lab;
+mod life;
 mod power;
+mod ready;
 mod relay;
 mod ssh;
 mod tripwire;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -32,7 +34,12 @@ use hil_run::rack::{Lease, Leased, Rack};
 
 use crate::args::AccelArg;
 use crate::failure::Failure;
+use crate::paths;
+use corners::Corners;
+use fork::Nursery;
+use life::Maker;
 use power::QemuPower;
+use ready::Store;
 use ssh::{Account, PortedSsh, SshPort};
 
 /// What the command line says about emulators.
@@ -41,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) accel: AccelArg,
     pub(crate) write_log: bool,
     pub(crate) keep: bool,
+    /// Boards that earlier runs saved are not used.
+    pub(crate) fresh: bool,
 }
 
 /// This host's emulators, for one run.
@@ -49,8 +58,9 @@ pub(crate) struct QemuRack {
     settings: Settings,
     clock: Clock,
     prober: Prober,
-    run: RunDir,
-    rigs: AtomicU32,
+    corners: Arc<Corners>,
+    /// Where boards are saved, or why nowhere.
+    store: Result<Arc<Store>, Trouble>,
     /// By the folder they write to.
     captures: Mutex<BTreeMap<PathBuf, Arc<Capture>>>,
     /// Dropped last: what this process could not clean up, the keeper will.
@@ -68,27 +78,20 @@ impl QemuRack {
         // Not the program's path: that may lead to another build by now, or to none.
         let mut command = Command::new("/proc/self/exe");
         command.arg("keeper");
-        let keeper = Keeper::start(command, run.run_id(), &[run.path()]).map_err(failed)?;
+        let store = Store::open(paths::cache()?.join("ready"), run.run_id(), settings.fresh);
+        let mut folders = vec![run.path()];
+        folders.extend(store.iter().map(Store::staging));
+        let keeper = Keeper::start(command, run.run_id(), &folders).map_err(failed)?;
         Ok(QemuRack {
             catalogue,
             settings,
             clock,
             prober: Prober::default(),
-            run,
-            rigs: AtomicU32::new(0),
+            corners: Arc::new(Corners::new(run)),
+            store: store.map(Arc::new),
             captures: Mutex::default(),
             keeper: Some(keeper),
         })
-    }
-
-    /// A rig's own corner of the run's folder: two boards never share a socket.
-    fn corner(&self) -> Outcome<RunDir> {
-        let index = self.rigs.fetch_add(1, Ordering::Relaxed);
-        let base = self.run.file(&index.to_string());
-        fs::create_dir(&base).map_err(|error| {
-            Trouble::rack(format!("failed to create {}: {error}", base.display()))
-        })?;
-        Ok(RunDir::create_in(&base, self.run.run_id())?)
     }
 
     /// The board's one capture, which goes on over all images booted on it in this run.
@@ -131,6 +134,21 @@ impl QemuRack {
             }
             ways
         }))
+    }
+
+    /// Where this board is saved and forked; `None` where its machine cannot be.
+    fn nursery(
+        &self,
+        lease: &Lease,
+        machine: &Machine,
+        spec: &LaunchSpec,
+        version: &Option<String>,
+    ) -> Outcome<Option<Nursery>> {
+        let Some(kind) = machine.save else { return Ok(None) };
+        let image = (&*lease.image.image, lease.image.digest.as_str());
+        let key = ready::key(image, machine, spec, version.as_deref());
+        let store = self.store.clone()?;
+        Nursery::new(store, kind, key, lease.image.disk.as_ref()).map(Some)
     }
 
     async fn accelerator(&self, machine: &Machine) -> Outcome<Accel> {
@@ -178,13 +196,13 @@ impl Rack for QemuRack {
         let machine = qemuboot.as_ref().map_or(machine.clone(), |boot| boot.apply(&machine));
         let accel = self.accelerator(&machine).await?;
         let emulator = Emulator::find(machine.emulator(accel.kind))?;
-        let corner = self.corner()?;
+        let corner = self.corners.take()?;
 
         let (capture, first) = self.capture(lease)?;
-        let disk = disk::serve(lease, &corner, self.settings.write_log);
+        let blank = disk::provision(lease, &corner, self.settings.write_log);
         // Said of the session before its power is on, when there is no monitor to ask.
-        let (disk, version) = tokio::join!(disk, emulator.version(&corner));
-        let disk = disk?;
+        let (blank, version) = tokio::join!(blank, emulator.version(&corner));
+        let blank = blank?;
         let ssh_port = SshPort::default();
         let account = if uses_ssh(board, image) { account(image) } else { None };
         let console_socket = corner.socket("attach")?;
@@ -192,27 +210,24 @@ impl Rack for QemuRack {
             name: format!("hil-{}", board.name),
             accel: accel.kind,
             memory_mib: memory(board, image, &machine),
-            boot: boot::boot_with(board, &lease.image, qemuboot.as_ref(), &corner)?,
-            disks: disk.iter().map(|disk| disk.socket().to_path_buf()).collect(),
-            console: corner.socket("console")?,
-            qmp: corner.socket("qmp")?,
+            boot: boot::boot_with(board, &lease.image, qemuboot.as_ref())?,
             forwards: if uses_ssh(board, image) { ssh_ports(image) } else { Vec::new() },
-            extra: Vec::new(),
-            paused: false,
-            patience: hil_qemu::launch::PATIENCE,
+            ..LaunchSpec::default()
         };
         let slowness = machine.slowness(accel.kind) * board.slowness;
-        let medium = disk.as_ref().map_or("no disk".into(), disk::Served::medium);
-        let power = QemuPower::new(
-            emulator,
-            machine,
-            spec,
-            corner,
-            capture.clone(),
-            disk,
-            ssh_port.clone(),
-        )
-        .of_version(version);
+        let medium = blank.as_ref().map_or("no disk".into(), disk::Blank::medium);
+        // Said once a board, not once an image.
+        let mut notes: Vec<String> = accel.reason.into_iter().filter(|_| first).collect();
+        let nursery = match lease.forks.then(|| self.nursery(lease, &machine, &spec, &version)) {
+            Some(Ok(nursery)) => nursery,
+            Some(Err(why)) => {
+                notes.push(format!("cases cannot start from forks: {why}"));
+                None
+            }
+            None => None,
+        };
+        let maker = Maker { emulator, machine, spec, corners: self.corners.clone(), blank };
+        let power = QemuPower::new(maker, nursery, version, capture.clone(), ssh_port.clone())?;
         let parts = Parts {
             board: board.clone(),
             image: image.clone(),
@@ -231,8 +246,6 @@ impl Rack for QemuRack {
             }),
             slowness,
         };
-        // Said once a board, not once an image.
-        let notes = accel.reason.into_iter().filter(|_| first).collect();
         Ok(Leased { parts, console: capture, notes, medium })
     }
 }

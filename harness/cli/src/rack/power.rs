@@ -5,64 +5,59 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hil_console::Capture;
-use hil_core::parts::{CutPolicy, CutReport, Power, Tripwire};
+use hil_core::parts::{CutPolicy, CutReport, Forks, Power, Tripwire};
 use hil_core::trouble::{Outcome, Trouble};
-use hil_qemu::{Emulator, LaunchSpec, Loss, Machine, Qemu, RunDir};
+use hil_qemu::{Begin, Loss, Qemu, Started};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::disk::Served;
+use super::fork::Nursery;
+use super::life::{Life, Maker};
 use super::ssh::SshPort;
 
 /// What a dead emulator's console may still hold is taken for this long.
 const LINGER: Duration = Duration::from_millis(500);
 
 pub(super) struct QemuPower {
-    emulator: Emulator,
+    pub(super) maker: Maker,
+    pub(super) life: Life,
+    /// Where saved boards are kept and forks made, if this board is to be forked.
+    pub(super) nursery: Option<Nursery>,
     version: Option<String>,
-    machine: Machine,
-    spec: LaunchSpec,
-    corner: RunDir,
     capture: Arc<Capture>,
-    disk: Option<Served>,
     ssh_port: SshPort,
-    live: Option<Qemu>,
+    pub(super) live: Option<Qemu>,
     watcher: Option<JoinHandle<()>>,
     loss: watch::Sender<Option<Trouble>>,
 }
 
 impl QemuPower {
+    /// `version` is the emulator's, for the label before the first start.
     pub(super) fn new(
-        emulator: Emulator,
-        machine: Machine,
-        spec: LaunchSpec,
-        corner: RunDir,
+        maker: Maker,
+        nursery: Option<Nursery>,
+        version: Option<String>,
         capture: Arc<Capture>,
-        disk: Option<Served>,
         ssh_port: SshPort,
-    ) -> QemuPower {
+    ) -> Outcome<QemuPower> {
+        let begin = nursery.as_ref().map_or(Begin::PowerOn, Nursery::begin);
+        let life = maker.anew(begin)?;
         let (loss, _) = watch::channel(None);
-        QemuPower {
-            emulator,
-            version: None,
-            machine,
-            spec,
-            corner,
+        Ok(QemuPower {
+            maker,
+            life,
+            nursery,
+            version,
             capture,
-            disk,
             ssh_port,
             live: None,
             watcher: None,
             loss,
-        }
+        })
     }
 
-    /// The emulator's version, for the label before the first start.
-    pub(super) fn of_version(self, version: Option<String>) -> QemuPower {
-        QemuPower { version, ..self }
-    }
-
-    async fn end(&mut self) -> Outcome {
+    pub(super) async fn end(&mut self) -> Outcome {
         if let Some(watcher) = self.watcher.take() {
             watcher.abort();
         }
@@ -74,10 +69,19 @@ impl QemuPower {
         Ok(())
     }
 
+    /// Takes a machine over as the living one, with its console and its port.
+    pub(super) async fn adopt(&mut self, started: Started) {
+        self.loss.send_replace(None);
+        self.capture.attach(started.console).await;
+        self.ssh_port.set(started.qemu.forwards().first().map(|forward| forward.host));
+        self.watch(started.qemu.loss());
+        self.live = Some(started.qemu);
+    }
+
     /// Passes on what the emulator or the disk reports as lost.
     fn watch(&mut self, mut machine: watch::Receiver<Option<Loss>>) {
         let loss = self.loss.clone();
-        let disk = self.disk.as_ref().map(Served::fault);
+        let disk = self.life.disk.as_ref().map(Served::fault);
         self.watcher = Some(tokio::spawn(async move {
             let faulty = async {
                 match disk {
@@ -110,10 +114,11 @@ fn trouble_of(loss: Loss) -> Trouble {
 #[async_trait]
 impl Power for QemuPower {
     fn label(&self) -> String {
+        let accel = self.maker.spec.accel;
         match (&self.live, &self.version) {
             (Some(qemu), _) => qemu.label(),
-            (None, Some(version)) => format!("QEMU {version} ({})", self.spec.accel),
-            (None, None) => format!("{} ({})", self.emulator.name(), self.spec.accel),
+            (None, Some(version)) => format!("QEMU {version} ({accel})"),
+            (None, None) => format!("{} ({accel})", self.maker.emulator.name()),
         }
     }
 
@@ -122,37 +127,51 @@ impl Power for QemuPower {
             return Ok(());
         }
         self.loss.send_replace(None);
-        let started = Qemu::start(&self.emulator, &self.machine, &self.spec, &self.corner).await?;
-        self.capture.attach(started.console).await;
-        self.ssh_port.set(started.qemu.forwards().first().map(|forward| forward.host));
-        self.watch(started.qemu.loss());
-        self.live = Some(started.qemu);
+        // A fork that lost its power boots as any board does.
+        if let Begin::Saved { .. } = self.life.spec.begin {
+            self.life.spec.begin = Begin::PowerOn;
+        }
+        let started = self.life.start(&self.maker).await?;
+        self.adopt(started).await;
         Ok(())
     }
 
     async fn off(&mut self) -> Outcome {
         self.end().await?;
         // Stopped by a tripwire, and no cut came: the next boot shall find a disk that answers.
-        self.disk.iter().for_each(Served::thaw);
+        self.life.disk.iter().for_each(Served::thaw);
         Ok(())
     }
 
     async fn cut(&mut self, policy: CutPolicy, seed: u64) -> Outcome<CutReport> {
-        if let Some(disk) = &self.disk {
+        if let Some(disk) = &self.life.disk {
             disk.freeze();
         }
         self.end().await?;
-        match &self.disk {
+        match &self.life.disk {
             Some(disk) => disk.cut(policy, seed),
             None => Ok(CutReport::default()),
         }
     }
 
     fn tripwire(&self) -> Option<Arc<dyn Tripwire>> {
-        self.disk.as_ref().map(Served::tripwire)
+        self.life.disk.as_ref().map(Served::tripwire)
     }
 
     fn loss(&self) -> watch::Receiver<Option<Trouble>> {
         self.loss.subscribe()
+    }
+
+    async fn renew(&mut self) -> Outcome<bool> {
+        let begin = self.nursery.as_ref().map_or(Begin::PowerOn, Nursery::begin);
+        self.life = self.maker.anew(begin)?;
+        Ok(true)
+    }
+
+    fn forks(&mut self) -> Option<&mut dyn Forks> {
+        match self.nursery {
+            Some(_) => Some(self),
+            None => None,
+        }
     }
 }

@@ -17,12 +17,34 @@ pub(crate) fn root() -> PathBuf {
 
 pub(crate) fn hil() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hil"));
+    unasked(&mut command);
+    command
+}
+
+/// Nobody types, and nobody's CI is told: tests of GitHub's files set these themselves.
+pub(crate) fn unasked(command: &mut Command) {
     command.stdin(Stdio::null());
-    // Tests of GitHub's files set these themselves.
     for name in ["GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"] {
         command.env_remove(name);
     }
-    command
+}
+
+/// Whether something is there; where tests must not be skipped, its absence is a failure.
+pub(crate) fn present(there: bool, what: &str, how: &str) -> bool {
+    let required = ["HIL_TEST_REQUIRE", "CI"].iter().any(|name| std::env::var_os(name).is_some());
+    assert!(there || !required, "{what} is missing: {how} installs it");
+    if !there {
+        eprintln!("SKIPPED: {what} is missing; {how} installs it");
+    }
+    there
+}
+
+/// A program of this test's own.
+pub(crate) fn script(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 /// How a run of hil ended, with all it said.
@@ -45,7 +67,7 @@ pub(crate) fn run(command: &mut Command) -> Ended {
     ended(command.output().unwrap())
 }
 
-fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     let set = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     set.unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap()).join(".cache")).join("hil")
 }

@@ -1,6 +1,8 @@
 //! A virtual rack for one test, with hil's lab file for it. hil sees ttys, sockets and files.
+#![expect(dead_code, reason = "each test binary uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -14,6 +16,46 @@ use tempfile::TempDir;
 pub(crate) struct Rack {
     child: Child,
     pub(crate) home: TempDir,
+    network: Network,
+}
+
+/// Where rack and hil run: this host's network, or one of their own with addresses as they please.
+pub(crate) enum Network {
+    Host,
+    Own(Child),
+}
+
+impl Network {
+    /// A network of its own, in which this host has `address`. None where that is not allowed.
+    pub(crate) fn own(address: &str) -> Option<Network> {
+        let up = format!(
+            "ip link set lo up && ip addr add {address}/32 dev lo && echo up && exec sleep inf"
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--net", "sh", "-c", &up]).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let mut holder = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let network = Network::Own(holder);
+        crate::common::present(line == "up\n", "a network of its own", "nothing but root")
+            .then_some(network)
+    }
+
+    fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let Network::Own(holder) = self else { return Command::new(program) };
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/proc/{}/ns/net", holder.id())).arg("--").arg(program);
+        command
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        if let Network::Own(holder) = self {
+            let _ = holder.kill();
+            let _ = holder.wait();
+        }
+    }
 }
 
 /// Beside hil in the target folder: `ci/test` builds the whole workspace before the tests.
@@ -39,10 +81,15 @@ pub(crate) fn shells() -> String {
 
 impl Rack {
     pub(crate) fn start(rack: &str) -> Rack {
-        let home = tempfile::tempdir().unwrap();
+        Rack::start_at(tempfile::tempdir().unwrap(), rack, Network::Host)
+    }
+
+    /// In a folder where something is already, such as a card.
+    pub(crate) fn start_at(home: TempDir, rack: &str, network: Network) -> Rack {
         let file = home.path().join("rack.toml");
         fs::write(&file, rack).unwrap();
-        let mut child = Command::new(program())
+        let mut child = network
+            .command(program())
             .arg("run")
             .args([&file, Path::new("--dir"), &home.path().join("rack")])
             .arg("--die-with-parent")
@@ -52,22 +99,27 @@ impl Rack {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert!(line.starts_with("ready "), "{line}");
-        Rack { child, home }
+        Rack { child, home, network }
     }
 
     /// Two shell boards as `bbb-1` and `bbb-2`, and a lab file and an image for them.
     pub(crate) fn shells() -> Rack {
         let rack = Rack::start(&shells());
-        let image = rack.home.path().join("image");
+        rack.write_sh_image();
+        let lab = instance("bbb-1", "one", 1) + &instance("bbb-2", "two", 2);
+        fs::write(rack.lab(), lab).unwrap();
+        rack
+    }
+
+    /// `image/image.toml`, which shell boards are given.
+    pub(crate) fn write_sh_image(&self) {
+        let image = self.home.path().join("image");
         fs::create_dir(&image).unwrap();
         let text =
             fs::read_to_string(crate::common::root().join("fixtures/virtual-lab/sh-image.toml"));
         fs::write(image.join("image.toml"), text.unwrap()).unwrap();
         let content: Vec<u8> = (0..8u32 << 18).flat_map(u32::to_le_bytes).collect();
         fs::write(image.join("disk.img"), content).unwrap();
-        let lab = instance("bbb-1", "one", 1) + &instance("bbb-2", "two", 2);
-        fs::write(rack.lab(), lab).unwrap();
-        rack
     }
 
     pub(crate) fn lab(&self) -> PathBuf {
@@ -84,7 +136,8 @@ impl Rack {
 
     /// hil with this rack's lab file and locks.
     pub(crate) fn hil(&self) -> Command {
-        let mut command = crate::common::hil();
+        let mut command = self.network.command(env!("CARGO_BIN_EXE_hil"));
+        crate::common::unasked(&mut command);
         command.env("HIL_LAB", self.lab()).env("HIL_LAB_STATE", self.home.path().join("state"));
         command
     }
@@ -103,6 +156,14 @@ impl Rack {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{words}: {text}");
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// `tools/ctl WORDS`, for scripts of a test's own.
+    pub(crate) fn write_ctl(&self) {
+        let (program, dir) = (program(), self.path(""));
+        let text =
+            format!("#!/bin/sh\nexec '{}' ctl '{}' \"$@\"\n", program.display(), dir.display());
+        crate::common::script(&self.home.path().join("tools/ctl"), &text);
     }
 
     /// What a part of the rack says of itself: `board`, `relay` or `mux`.
@@ -144,6 +205,19 @@ fn instance(name: &str, board: &str, channel: u8) -> String {
     )
 }
 
+/// A relay with two channels, and the board `rpi`, QEMU's virt with U-Boot in it.
+pub(crate) fn virt(ssh: &str) -> String {
+    let image = crate::common::demo("aarch64", "mini");
+    let image = image.display();
+    format!(
+        "seed = 1\n[relay.relay-a]\nlatency_ms = 8\n[relay.relay-a.lcus]\nchannels = 2\n\
+         [mux.mux-rpi]\nsize_mib = 1024\n[board.rpi]\nmux = \"mux-rpi\"\nssh = \"{ssh}\"\n\
+         [board.rpi.power]\nrelay = \"relay-a\"\nchannel = 1\nhold_up_ms = 60\n\
+         [board.rpi.qemu]\nmachine = \"virt-aarch64\"\nmemory_mib = 512\n\
+         firmware = \"{image}/u-boot.bin\"\n"
+    )
+}
+
 static THREADS: AtomicU32 = AtomicU32::new(0);
 thread_local! {
     static NEXT: u32 = THREADS.fetch_add(1, Ordering::Relaxed);
@@ -159,15 +233,10 @@ impl Rack {
     }
 
     pub(crate) fn demo() -> Rack {
+        let address = Rack::address();
+        let rack = Rack::start(&virt(&format!("{address}:2222")));
         let image = crate::common::demo("aarch64", "mini");
-        let (image, address) = (image.display(), Rack::address());
-        let rack = Rack::start(&format!(
-            "seed = 1\n[relay.relay-a]\nlatency_ms = 8\n[relay.relay-a.lcus]\nchannels = 1\n\
-             [mux.mux-rpi]\nsize_mib = 1024\n[board.rpi]\nmux = \"mux-rpi\"\n\
-             ssh = \"{address}:2222\"\n[board.rpi.power]\nrelay = \"relay-a\"\nchannel = 1\n\
-             hold_up_ms = 60\n[board.rpi.qemu]\nmachine = \"virt-aarch64\"\nmemory_mib = 512\n\
-             firmware = \"{image}/u-boot.bin\"\n"
-        ));
+        let image = image.display();
         let lab = format!(
             "[instance.rpi-1]\ntype = \"raspberrypi4-64\"\nslowness = 2\nimages = [\"{image}\"]\n\
              [instance.rpi-1.power.lcus]\nport = \"rack/dev/relay-a\"\nchannel = 1\n\

@@ -34,7 +34,7 @@ pub(super) fn tail(
     let skip = usize::from(!whole && clean.contains(&b'\n'));
     let all = clean.split(|byte| *byte == b'\n').skip(skip).map(text);
     let all = all.filter(|line| !line.trim().is_empty());
-    let mut last: Vec<String> = match OwnWords::new() {
+    let mut last: Vec<String> = match OwnWords::get() {
         Ok(words) if own == Own::Hidden => all.filter_map(|line| words.without(line)).collect(),
         _ => all.collect(),
     };

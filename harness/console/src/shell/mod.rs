@@ -71,8 +71,9 @@ pub struct ConsoleShell {
 
 impl ConsoleShell {
     pub fn new(console: Arc<dyn Console>, login: Login) -> Outcome<ConsoleShell> {
-        let login_prompt = talk::regex(&login.prompt)?;
-        let alarms = Alarms::new().map_err(|why| Trouble::rack(format!("no regex: {why}")))?;
+        let no_regex = |why: regex::Error| Trouble::rack(format!("no regex: {why}"));
+        let login_prompt = Regex::new(&login.prompt).map_err(no_regex)?;
+        let alarms = Alarms::new().map_err(no_regex)?;
         let (session, busy, asked, floor, id) = (None, false, None, 0, 0);
         Ok(ConsoleShell { console, login, login_prompt, alarms, session, busy, asked, floor, id })
     }
@@ -363,5 +364,26 @@ impl Shell for ConsoleShell {
         self.asked = None;
         self.busy = false;
         self.floor = self.console.position();
+    }
+
+    fn keep(&self) -> Option<String> {
+        let Session { dir, encoder } = self.session.as_ref().filter(|_| !self.busy)?;
+        Some(format!("{} {} {dir}", self.id, encoder.tool))
+    }
+
+    fn recall(&mut self, kept: Option<&str>) {
+        self.forget();
+        let session = kept.and_then(|kept| {
+            let mut words = kept.splitn(3, ' ');
+            let id: u32 = words.next()?.parse().ok()?;
+            let encoder = target::encoder(words.next()?)?;
+            let dir = words.next()?.to_string();
+            Some((id, Session { dir, encoder }))
+        });
+        if let Some((id, session)) = session {
+            // No number is ever given twice: the board knows those of the commands it has run.
+            self.id = self.id.max(id);
+            self.session = Some(session);
+        }
     }
 }

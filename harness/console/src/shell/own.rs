@@ -1,13 +1,19 @@
 //! Which of a console's lines are the console shell's own questions and answers: noise to a person
 //! who wants the board's last words. What they mean stands in `target`.
 
-use regex::Regex;
+use std::sync::LazyLock;
+
+use regex::bytes::Regex;
 
 /// A typed line's echo: it names a variable or a function of ours, or makes an answer.
-const ECHO: &str = r#"\b_h[a-z]\b|"~(?:[a-z]\d*:?)?\$"#;
+const ECHO: &str = r#"(?-u)\b_h[a-z]\b|"~(?:[a-z]\d*:?)?\$"#;
 
 /// An answer between tildes; a numbered line of encoded output, cut short by noise perhaps.
-const ANSWER: &str = r"~[bfghiknptuv]\d+(?:[:.][^~]*)?~|^~\d+[oed]\d+:[A-Za-z0-9+/= ]*\.?";
+const ANSWER: &str = r"(?-u)~[bfghiknptuv]\d+(?:[:.][^~]*)?~|^~\d+[oed]\d+:[A-Za-z0-9+/= ]*\.?";
+
+/// Compiled once: whoever waits on a console in short turns asks for its last lines at each.
+static WORDS: LazyLock<Result<OwnWords, regex::Error>> =
+    LazyLock::new(|| Ok(OwnWords { echo: Regex::new(ECHO)?, answer: Regex::new(ANSWER)? }));
 
 /// Tells the shell's own words from the board's.
 pub(crate) struct OwnWords {
@@ -16,19 +22,20 @@ pub(crate) struct OwnWords {
 }
 
 impl OwnWords {
-    pub(crate) fn new() -> Result<OwnWords, regex::Error> {
-        Ok(OwnWords { echo: Regex::new(ECHO)?, answer: Regex::new(ANSWER)? })
+    pub(crate) fn get() -> Result<&'static OwnWords, regex::Error> {
+        WORDS.as_ref().map_err(Clone::clone)
     }
 
     /// What of the line is the board's: nothing, or all but an answer in whose middle it spoke.
     pub(crate) fn without(&self, line: String) -> Option<String> {
-        if self.echo.is_match(&line) {
+        if self.echo.is_match(line.as_bytes()) {
             return None;
         }
-        if !self.answer.is_match(&line) {
+        if !self.answer.is_match(line.as_bytes()) {
             return Some(line);
         }
-        let rest = self.answer.replace_all(&line, "");
+        let rest = self.answer.replace_all(line.as_bytes(), &b""[..]);
+        let rest = String::from_utf8_lossy(&rest);
         (!rest.trim().is_empty()).then(|| rest.into_owned())
     }
 }
@@ -41,7 +48,7 @@ mod tests {
     use crate::transfer::ENCODERS;
 
     fn without(line: &str) -> Option<String> {
-        OwnWords::new().unwrap().without(line.into())
+        OwnWords::get().unwrap().without(line.into())
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hil_core::deadline::{Deadline, secs};
 use hil_core::parts::{Console, Match};
 use hil_core::trouble::{Outcome, Trouble};
-use regex::bytes::Regex;
+use regex::bytes::{Regex, RegexBuilder};
 
 use super::loss;
 use crate::ansi::{Cleaner, Piece};
@@ -228,8 +228,11 @@ pub(crate) fn decode(lines: &[Vec<u8>], remote: Remote<'_>) -> Lines {
     lines.iter().filter_map(line).collect()
 }
 
+/// A regex of the shell's own words, which are ASCII: to compile one for all scripts takes 300 KB,
+/// and several are compiled for every command.
 pub(crate) fn regex(pattern: &str) -> Outcome<Regex> {
-    Regex::new(pattern).map_err(|why| Trouble::rack(format!("no regex: {why}")))
+    let regex = RegexBuilder::new(pattern).unicode(false).build();
+    regex.map_err(|why| Trouble::rack(format!("no regex: {why}")))
 }
 
 #[cfg(test)]

@@ -45,6 +45,10 @@ pub struct Board {
     /// The board `qemu-…` that plays this physical one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emulated_by: Option<String>,
+    /// The machine for which demo-os is built (`fixtures/demo-os/build --board`) that runs here when
+    /// no image is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub demo: Option<String>,
     /// Documents the facts come from. A physical board has at least one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<String>,
@@ -223,6 +227,10 @@ impl Board {
         if self.sources.is_empty() {
             let why = "a physical board gives its `sources`: documents its facts come from";
             return wrong("sources", why);
+        }
+        if self.demo.is_some() {
+            let why = "demo-os is made for emulated boards; a lab file's instance may ask for one";
+            return wrong("demo", why);
         }
         if let Some(n) = self.sources.iter().position(|source| source.trim().is_empty()) {
             return wrong(&format!("sources.{n}"), "an empty source");

@@ -1,6 +1,7 @@
 //! A built OS image and its manifest `image.toml`: artefacts, how it boots, how one logs in.
 
 mod engine;
+mod uboot;
 mod updater;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use crate::located::{ConfigError, from_toml};
 use crate::stage::StageMarks;
 
 pub use engine::{CgroupVersion, EngineFacts, EngineSpec, OfflineImage};
+pub use uboot::{Sent, UBootLines};
 pub use updater::{Bundle, Custom, Downgrade, Flaw, Rauc, Switch, UpdaterSpec, Updates};
 
 /// The manifest's format version this hil reads.
@@ -46,6 +48,12 @@ pub struct Image {
     pub disk: Option<Artefact>,
     #[serde(default)]
     pub boot: Boot,
+    /// The board's bootloader as one file, for a loader that starts the board with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bootloader: Option<Artefact>,
+    /// What is typed at U-Boot's prompt at each boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uboot: Option<UBootLines>,
     #[serde(default)]
     pub stages: StageMarks,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -309,6 +317,9 @@ impl Image {
         {
             let why = format!("`{}` is none of the slots {:?}", slots.first, slots.names);
             return Err(at("slots.first", why));
+        }
+        if let Some(key) = self.uboot.as_ref().and_then(UBootLines::empty_line) {
+            return Err(at(&format!("uboot.{key}"), "an empty line starts nothing".into()));
         }
         if let Some(UpdaterSpec::Custom(custom)) = &self.updater
             && let Some(Err(why)) = custom.progress.as_deref().map(regex::Regex::new)

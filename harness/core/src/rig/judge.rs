@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Rig;
-use crate::deadline::secs;
+use crate::deadline::{Deadline, secs};
 use crate::parts::{Alarm, Sighting};
 use crate::stage::Stage;
 use crate::trouble::{Outcome, Trouble};
@@ -12,15 +12,18 @@ impl Rig {
     /// Settles whose fault a trouble is, with all evidence there is.
     ///
     /// A board that is lost at the same moment explains everything else. A transport error is
-    /// settled over the other channel (DESIGN, "Silence"): with a healthy console and a running
-    /// SSH server the rack is broken; otherwise the product is.
+    /// settled over the other channel (DESIGN, "Silence"): with a healthy console and an SSH server
+    /// that has run all the time the rack is broken; otherwise the product is.
     pub async fn judge(&mut self, trouble: Trouble) -> Trouble {
         if matches!(trouble, Trouble::Skip(_)) {
             return trouble;
         }
-        if let Some(loss) = self.loss_within(LOSS_GRACE).await {
-            return loss;
-        }
+        let trouble = match self.loss_within(LOSS_GRACE).await {
+            Some(loss @ Trouble::Rack(_)) => return loss,
+            // A bootloader that does not obey; a line with gaps may still be why.
+            Some(other) => other,
+            None => trouble,
+        };
         // A line with gaps makes a sound product look mute, or its answers wrong.
         if !matches!(trouble, Trouble::Rack(_))
             && let Some(gaps) = self.line_with_gaps().await
@@ -57,10 +60,38 @@ impl Rig {
     /// Asks over the console whether SSH could work at all.
     async fn ssh_alive(&mut self) -> Outcome<Alive> {
         let deadline = self.within(secs(10));
+        let (port, noted) = (self.ssh_port(), self.ssh_server.clone());
         let Some(shell) = self.parts.login.as_mut() else { return Ok(Alive::Unknown) };
         shell.open(deadline).await?;
-        let output = shell.exec(SSHD_ALIVE, deadline).await?;
-        Ok(if output.ok() { Alive::Yes } else { Alive::No(output.text()) })
+        let now = listeners(&shell.exec(SOCKETS, deadline).await?.text(), port);
+        if !shell.exec(HAS_ADDRESS, deadline).await?.ok() {
+            return Ok(Alive::No("no network address".into()));
+        }
+        let known = match noted {
+            Some(noted) => noted,
+            // SSH never came in this boot: one that dies again and again has another socket soon.
+            None => {
+                tokio::time::sleep(RESTARTS).await;
+                listeners(&shell.exec(SOCKETS, deadline).await?.text(), port)
+            }
+        };
+        Ok(same_server(&known, &now))
+    }
+
+    /// Notes which SSH server served when the board was ready.
+    pub(super) async fn note_ssh_server(&mut self, deadline: Deadline) {
+        let port = self.ssh_port();
+        let Some(shell) = self.shell().filter(|shell| shell.name() == "ssh") else { return };
+        // A connection that breaks now is told by whoever uses it next.
+        if let Ok(found) = shell.exec(SOCKETS, deadline).await {
+            let found = listeners(&found.text(), port);
+            self.ssh_server = Some(found).filter(|found| !found.is_empty());
+        }
+    }
+
+    /// As the board itself knows it.
+    fn ssh_port(&self) -> u16 {
+        self.parts.image.ssh.as_ref().map_or(22, |ssh| ssh.port)
     }
 
     /// Whether nothing tells a dead board from a bad cable: not one byte came since power-on.
@@ -97,6 +128,7 @@ impl Rig {
 }
 
 /// What the console says of SSH.
+#[derive(Debug, PartialEq)]
 enum Alive {
     Yes,
     No(String),
@@ -110,9 +142,36 @@ const MUTE: &str = "the console stayed silent since power-on: no byte came; chec
 /// An emulator's death shows first as a broken connection: its own report may take this long.
 const LOSS_GRACE: Duration = Duration::from_millis(500);
 
-/// Succeeds when an SSH server runs and an address is set; otherwise says which is missing.
-const SSHD_ALIVE: &str = "pidof sshd dropbear >/dev/null || { echo 'no SSH server runs'; exit 1; }; \
-     ip -4 addr show scope global | grep -q inet || { echo 'no network address'; exit 1; }";
+const HAS_ADDRESS: &str = "ip -4 addr show scope global | grep -q inet";
+
+/// All TCP sockets (`Documentation/networking/proc_net_tcp.rst`).
+const SOCKETS: &str = "cat /proc/net/tcp /proc/net/tcp6 2>/dev/null";
+
+/// An init waits no longer than this before it starts a service again.
+const RESTARTS: Duration = secs(3);
+
+/// The inodes of the sockets that listen on a port. The kernel numbers each socket anew, so that a
+/// server that was started again is told from one that ran on.
+fn listeners(sockets: &str, port: u16) -> Vec<String> {
+    let port = format!(":{port:04X}");
+    let inode = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let listens = fields.get(1)?.ends_with(&port) && *fields.get(3)? == "0A";
+        fields.get(9).filter(|_| listens).map(|inode| (*inode).to_string())
+    };
+    let mut found: Vec<String> = sockets.lines().filter_map(inode).collect();
+    found.sort();
+    found
+}
+
+/// Those of `known` were listening at another time, those of `now` are.
+fn same_server(known: &[String], now: &[String]) -> Alive {
+    match now {
+        [] => Alive::No("no SSH server runs: nothing listens on its port".into()),
+        now if known == now => Alive::Yes,
+        _ => Alive::No("its SSH server was started anew meanwhile: it crashed".into()),
+    }
+}
 
 /// Resolves when the rack has lost the board.
 pub async fn lost(loss: &mut tokio::sync::watch::Receiver<Option<Trouble>>) -> Trouble {
@@ -127,4 +186,37 @@ pub async fn lost(loss: &mut tokio::sync::watch::Receiver<Option<Trouble>>) -> T
 /// The trouble that a fatal alarm is.
 pub fn fatal(alarm: Alarm, sighting: &Sighting) -> Trouble {
     Trouble::product(format!("{}: {}", alarm.name(), sighting.line.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when \
+                          retrnsmt   uid  timeout inode";
+
+    /// A listener on port 22, and a connection to it.
+    fn sockets(listener: u32) -> String {
+        format!(
+            "{HEADER}\n   0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 \
+             00000000     0        0 {listener} 1 0000000000000000 100 0 0 10 0\n   1: \
+             0F02000A:0016 0202000A:A1B2 01 00000000:00000000 02:000A 00000000 0 0 99 2\n{HEADER}\n"
+        )
+    }
+
+    #[test]
+    fn only_a_server_that_ran_on_clears_the_product() {
+        let (ran, again) = (listeners(&sockets(17), 22), listeners(&sockets(21), 22));
+        assert_eq!(ran, ["17"]);
+        assert_eq!(same_server(&ran, &ran), Alive::Yes);
+        let Alive::No(why) = same_server(&ran, &again) else { panic!("a restart was not seen") };
+        assert!(why.contains("crashed"), "{why}");
+        let none = listeners(&sockets(17), 2222);
+        for known in [&none, &ran] {
+            let Alive::No(why) = same_server(known, &none) else { panic!("nobody listens") };
+            assert!(why.contains("no SSH server runs"), "{why}");
+        }
+        // It came between the two looks.
+        assert_ne!(same_server(&none, &again), Alive::Yes);
+    }
 }

@@ -2,11 +2,14 @@
 
 mod boots;
 mod cut;
+mod fork;
 mod judge;
 mod line;
+mod twin;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,9 +23,10 @@ use crate::plan::PlannedCase;
 use crate::product::{Engine, Os, Updater};
 use crate::stage::Stage;
 use crate::trouble::{OrFail, Outcome, Trouble};
+use crate::verdict::Verdict;
 
 pub use boots::{Boots, Forgiven};
-pub use cut::{Cut, Work};
+pub use cut::Cut;
 pub use judge::{fatal, lost};
 
 /// What a rack hands over; everything in it is held by this rig alone.
@@ -57,6 +61,10 @@ pub struct Rig {
     /// The case that runs now, for facts, its seed and its cuts; and the cuts it has made.
     case: Option<PlannedCase>,
     cuts: Vec<Cut>,
+    /// Where captures and attachments go; exists.
+    dir: PathBuf,
+    /// The running case's subtests that failed and did not say that they may.
+    failed_subtests: Vec<String>,
     powered_at: Duration,
     /// Where the console's stream stood at power-on: what a mute board never leaves.
     powered_position: u64,
@@ -66,6 +74,8 @@ pub struct Rig {
     session_cursor: u64,
     /// Seconds from power-on to each stage of the last boot.
     boot_times: BTreeMap<Stage, Duration>,
+    /// The sockets of the SSH server that served when this boot was ready.
+    ssh_server: Option<Vec<String>>,
     forgiven: Forgiven,
 }
 
@@ -92,13 +102,23 @@ impl Rig {
             journal,
             case: None,
             cuts: Vec::new(),
+            dir: PathBuf::new(),
+            failed_subtests: Vec::new(),
             powered_at: Duration::ZERO,
             powered_position: 0,
             boot_cursor: session_cursor,
             session_cursor,
             boot_times: BTreeMap::new(),
+            ssh_server: None,
             forgiven: Forgiven::default(),
         }
+    }
+
+    /// Where files of its cases are kept, beside the events.
+    #[must_use]
+    pub fn keeping_in(mut self, dir: &Path) -> Rig {
+        self.dir = dir.to_path_buf();
+        self
     }
 
     pub fn board(&self) -> &Arc<Board> {
@@ -161,7 +181,44 @@ impl Rig {
     pub fn set_case(&mut self, case: Option<PlannedCase>) {
         self.case = case;
         self.cuts.clear();
+        self.failed_subtests.clear();
         self.forgiven = Forgiven::default();
+    }
+
+    /// Records a test within the running case. `expected` is why the test itself says that it may
+    /// fail.
+    pub fn subtest(
+        &mut self,
+        name: &str,
+        verdict: Verdict,
+        why: Option<String>,
+        expected: Option<String>,
+    ) {
+        let Some(case) = self.case.as_ref().map(|case| case.id.clone()) else { return };
+        if verdict == Verdict::Fail && expected.is_none() {
+            self.failed_subtests.push(name.into());
+        }
+        self.journal.record(What::Subtest { case, name: name.into(), verdict, why, expected });
+    }
+
+    pub fn failed_subtests(&self) -> &[String] {
+        &self.failed_subtests
+    }
+
+    /// A file of the running case, to be written beside the events and linked from the reports;
+    /// its folder exists. `name` is relative and its own affair is to be unique in the case.
+    pub fn attach(&self, name: &str) -> Outcome<PathBuf> {
+        let Some(PlannedCase { id: case, .. }) = &self.case else {
+            return Err(Trouble::rack("a file is attached, but no case runs"));
+        };
+        let path = format!("files/{}/{name}", case.to_string().replace('#', "-"));
+        let file = self.dir.join(&path);
+        let made = file.parent().map_or(Ok(()), std::fs::create_dir_all);
+        made.map_err(|error| {
+            Trouble::rack(format!("make the folder of {}: {error}", file.display()))
+        })?;
+        self.journal.record(What::Attachment { case: case.clone(), path });
+        Ok(file)
     }
 
     /// Records a measured figure.
@@ -236,6 +293,7 @@ impl Rig {
         self.powered_at = self.journal.clock().now();
         self.boot_cursor = cursor;
         self.boot_times.clear();
+        self.ssh_server = None;
     }
 
     fn forget_sessions(&mut self) {
@@ -321,7 +379,9 @@ impl Rig {
             Some(shell) => {
                 let name = shell.name();
                 let opened = shell.open(deadline).await;
-                opened.map_err(|trouble| self.no_login(name, trouble))
+                opened.map_err(|trouble| self.no_login(name, trouble))?;
+                self.note_ssh_server(deadline).await;
+                Ok(())
             }
             None => Ok(()),
         }

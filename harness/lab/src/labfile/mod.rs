@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hil_core::image::UBootLines;
 use hil_core::located::{ConfigError, from_toml, nearest};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -51,18 +52,33 @@ pub struct Instance {
     /// Manifests of the images it runs when none is given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<PathBuf>,
+    /// The board for which demo-os is built that it runs where neither is given: a board of a
+    /// virtual rack boots as the machine that plays it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub demo: Option<String>,
     pub power: PowerSpec,
     pub console: ConsoleSpec,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageSpec>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh: Option<SshSpec>,
+    /// What is typed at U-Boot's prompt at each boot, before what the image asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uboot: Option<UBootLines>,
     #[serde(default)]
     pub timing: Timing,
     /// How slow this one is beside others of its type: every deadline is multiplied by it.
     #[serde(default = "one")]
     #[schemars(range(min = 0.1, max = 1000.0))]
     pub slowness: f64,
+}
+
+impl Instance {
+    /// Passwords and the like of its wiring, to be masked in all output.
+    pub fn secrets(&self) -> Vec<&str> {
+        let contact = self.storage.as_ref().and_then(StorageSpec::contact);
+        [&self.power].into_iter().chain(contact).flat_map(PowerSpec::secrets).collect()
+    }
 }
 
 /// The state a board is left in.
@@ -197,6 +213,9 @@ fn mistake(
     }
     if !(0.1..=1000.0).contains(&instance.slowness) {
         return said(".slowness", "slowness must be from 0.1 to 1000".into(), None);
+    }
+    if let Some(key) = instance.uboot.as_ref().and_then(UBootLines::empty_line) {
+        return said(&format!(".uboot.{key}"), "an empty line starts nothing".into(), None);
     }
     match &instance.storage {
         Some(storage) if storage.mux.is_some() && storage.device.is_none() => said(

@@ -5,29 +5,25 @@ use std::path::{Path, PathBuf};
 use super::Instance;
 use crate::power::PowerSpec;
 use crate::serial::ConsoleSpec;
+use crate::storage::Enter;
 use crate::storage::mux::MuxSpec;
 
 pub(super) fn instance(instance: &mut Instance, dir: &Path) {
     for image in &mut instance.images {
         path(image, dir);
     }
-    match &mut instance.power {
-        PowerSpec::Lcus(relay) => path(&mut relay.port, dir),
-        PowerSpec::ModbusRtu(relay) => path(&mut relay.port, dir),
-        PowerSpec::Gpio(gpio) => path(&mut gpio.chip, dir),
-        PowerSpec::Command(command) => {
-            let get = command.get.iter_mut();
-            [&mut command.on, &mut command.off].into_iter().chain(get).for_each(|argv| {
-                program(argv, dir);
-            });
-        }
-        _ => {}
-    }
+    power(&mut instance.power, dir);
     if let ConsoleSpec::Tty(tty) = &mut instance.console {
         path(&mut tty.port, dir);
     }
+    for sent in instance.uboot.iter_mut().flat_map(|lines| &mut lines.send) {
+        path(&mut sent.file, dir);
+    }
     let Some(storage) = &mut instance.storage else { return };
     storage.device.iter_mut().for_each(|device| path(device, dir));
+    if let Some(Enter::Contact(contact)) = &mut storage.enter {
+        power(contact, dir);
+    }
     match &mut storage.mux {
         Some(MuxSpec::Usbsdmux(mux)) => {
             path(&mut mux.control, dir);
@@ -40,6 +36,21 @@ pub(super) fn instance(instance: &mut Instance, dir: &Path) {
             });
         }
         Some(MuxSpec::Sdwire(_)) | None => {}
+    }
+}
+
+fn power(spec: &mut PowerSpec, dir: &Path) {
+    match spec {
+        PowerSpec::Lcus(relay) => path(&mut relay.port, dir),
+        PowerSpec::ModbusRtu(relay) => path(&mut relay.port, dir),
+        PowerSpec::Gpio(gpio) => path(&mut gpio.chip, dir),
+        PowerSpec::Command(command) => {
+            let get = command.get.iter_mut();
+            [&mut command.on, &mut command.off].into_iter().chain(get).for_each(|argv| {
+                program(argv, dir);
+            });
+        }
+        _ => {}
     }
 }
 

@@ -63,3 +63,51 @@ fn an_instance_does_not_take_a_types_name() {
     let text = GOOD.replace("bbb-1", "beaglebone");
     assert!(parse(&text).unwrap_err().to_string().contains("its own name"));
 }
+
+/// A loader, typed lines, and a socket and a PDU with passwords.
+const LOADER: &str = r#"
+[instance.imx-1]
+type = "beaglebone"
+[instance.imx-1.power.tasmota]
+url = "http://socket.lab"
+login = { password = "hunter2000" }
+[instance.imx-1.console.tty]
+port = "/dev/ttyUSB0"
+[instance.imx-1.storage.enter.contact.command]
+on = ["./strap", "1"]
+off = ["./strap", "0"]
+[instance.imx-1.uboot]
+send = [{ file = "extra.dtb", at = 0x45000000 }]
+"#;
+
+#[test]
+fn what_a_loader_and_u_boot_need_starts_in_the_labs_folder_too() {
+    let lab = parse(LOADER).unwrap();
+    let instance = &lab.instance["imx-1"];
+    let contact = instance.storage.as_ref().unwrap().contact();
+    let Some(PowerSpec::Command(strap)) = contact else { panic!("{contact:?}") };
+    assert_eq!(strap.on, ["/lab/./strap", "1"]);
+    let sent = &instance.uboot.as_ref().unwrap().send[0];
+    assert_eq!((sent.file.as_path(), sent.at), (Path::new("/lab/extra.dtb"), 0x4500_0000));
+    let empty =
+        LOADER.replace("send = [{ file = \"extra.dtb\", at = 0x45000000 }]", "lines = [\"\"]");
+    assert!(parse(&empty).unwrap_err().to_string().contains("an empty line"));
+}
+
+#[test]
+fn passwords_of_the_wiring_are_known_and_manuals_communities_are_none() {
+    assert_eq!(parse(LOADER).unwrap().instance["imx-1"].secrets(), ["hunter2000"]);
+    let with = |access: &str| {
+        let pdu = format!(
+            "[instance.imx-1.power.snmp]\naddress = \"pdu\"\noutlet = {{ apc = 1 }}\n{access}\n"
+        );
+        let socket = "[instance.imx-1.power.tasmota]\nurl = \"http://socket.lab\"\n\
+                      login = { password = \"hunter2000\" }\n";
+        parse(&LOADER.replace(socket, &pdu)).unwrap().instance["imx-1"].secrets().join(",")
+    };
+    assert_eq!(with(""), "");
+    assert_eq!(with("access = { v2c = \"rack-7\" }"), "rack-7");
+    let v3 = "access = { v3 = { user = \"hil\", auth = \"sha256\", password = \"one1\", privacy = { \
+              cipher = \"aes128\", password = \"two2\" } } }";
+    assert_eq!(with(v3), "one1,two2");
+}

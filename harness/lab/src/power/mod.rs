@@ -68,6 +68,20 @@ pub enum PowerSpec {
     Command(command::Command),
 }
 
+impl PowerSpec {
+    /// What must not stand in any output. The communities that every manual prints are none.
+    pub fn secrets(&self) -> Vec<&str> {
+        let secrets = match self {
+            PowerSpec::Tasmota(socket) => socket.login.iter().map(|it| &it.password).collect(),
+            PowerSpec::Shelly(socket) => socket.login.iter().map(|it| &it.password).collect(),
+            PowerSpec::Snmp(pdu) => pdu.access.secrets(),
+            _ => Vec::new(),
+        };
+        let revealed = secrets.into_iter().map(secret::Secret::reveal);
+        revealed.filter(|text| !["public", "private"].contains(text)).collect()
+    }
+}
+
 /// Makes the driver. Nothing is touched before its first call. Keep it for as long as the board
 /// is held: a GPIO line has its level only while its driver lives.
 pub fn open(spec: &PowerSpec) -> Box<dyn Switch> {

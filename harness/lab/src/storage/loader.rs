@@ -88,7 +88,7 @@ fn unknown(open: Placeholder) -> DriverError {
     let from = match open {
         Placeholder::Device => "`loader_device` in the instance's [storage] gives it",
         Placeholder::Serial => "`loader_serial` in the instance's [storage] gives it",
-        Placeholder::Bootloader => "the image's manifest names no bootloader",
+        Placeholder::Bootloader => "[bootloader] in the image's manifest gives it",
         Placeholder::Image | Placeholder::Dir => "no image is given",
     };
     DriverError::new(format!("run the loader: its steps need {open}: {from}"))

@@ -22,6 +22,8 @@ pub use loader::Files;
 pub use provision::{Inject, Options, Provisioned, Way, provision};
 pub use tool::Env;
 
+use crate::power::PowerSpec;
+
 /// `[instance.NAME.storage]`: how its medium is reached from here. Without it the board counts as
 /// flashed already.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +48,29 @@ pub struct StorageSpec {
     /// The board's place on USB, as its loader's tool writes it: `{device}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loader_device: Option<String>,
+    /// How this board comes into its loader's mode without anybody's hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enter: Option<Enter>,
+}
+
+/// What a rack does in place of a person who holds a button.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Enter {
+    /// Power alone: a strap is soldered, or the board has no other way to start.
+    PowerOn,
+    /// A contact across its button or strap, closed before power comes and until power is gone.
+    Contact(Box<PowerSpec>),
+}
+
+impl StorageSpec {
+    /// The contact that is closed for the loader.
+    pub fn contact(&self) -> Option<&PowerSpec> {
+        match &self.enter {
+            Some(Enter::Contact(contact)) => Some(contact),
+            Some(Enter::PowerOn) | None => None,
+        }
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]

@@ -6,7 +6,9 @@ use std::time::Duration;
 use hil_core::deadline::secs;
 use hil_qemu::catalogue::Catalogue;
 use hil_qemu::launch::PATIENCE;
-use hil_qemu::{AccelKind, BootWith, Emulator, LaunchSpec, Machine, QemuError, RunDir, Started};
+use hil_qemu::{
+    AccelKind, Begin, BootWith, Emulator, LaunchSpec, Machine, QemuError, RunDir, Started,
+};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
@@ -91,6 +93,7 @@ impl Bench {
             qmp: run.socket("qmp").unwrap(),
             forwards: Vec::new(),
             extra: Vec::new(),
+            begin: Begin::PowerOn,
             paused: false,
             patience: PATIENCE,
         };

@@ -10,3 +10,5 @@ mod guests;
 mod keepers;
 #[cfg(test)]
 mod machines;
+#[cfg(test)]
+mod saves;

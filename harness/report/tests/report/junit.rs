@@ -14,15 +14,15 @@ use crate::sample::{Run, plan, whole};
 /// One testcase as read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Read {
-    suite: String,
-    class: String,
-    name: String,
+    pub(crate) suite: String,
+    pub(crate) class: String,
+    pub(crate) name: String,
     /// `failure`, `error`, `skipped`, or empty.
-    kind: String,
-    type_: String,
-    message: String,
-    cause: String,
-    out: String,
+    pub(crate) kind: String,
+    pub(crate) type_: String,
+    pub(crate) message: String,
+    pub(crate) cause: String,
+    pub(crate) out: String,
 }
 
 pub(crate) fn by_roxmltree(xml: &str) -> Vec<Read> {

@@ -8,5 +8,7 @@ mod hostile;
 mod junit;
 mod live;
 mod rebuild;
+mod retries;
 mod sample;
 mod shown;
+mod subtests;

@@ -2,7 +2,8 @@
 
 use hil_core::event::{Event, SCHEMA, What};
 use hil_core::parts::{Alarm, CutPolicy, CutReport};
-use hil_core::plan::{BoardPlan, CaseId, PlannedCase, PlannedSkip, SessionPlan};
+use hil_core::plan::{BoardPlan, CaseId, PlannedCase, PlannedSkip, Retries, SessionPlan};
+use hil_core::rules::Rules;
 use hil_core::stage::Stage;
 use hil_core::verdict::Verdict;
 
@@ -41,6 +42,9 @@ pub(crate) fn plan(board: &str, sessions: &[(&str, &[&str])], skips: &[(&str, &s
         sessions: sessions.iter().map(session).collect(),
         skips: skips.iter().map(skip).collect(),
         again: String::new(),
+        retries: Retries::default(),
+        rules: Rules::default(),
+        share: None,
     }
 }
 
@@ -116,6 +120,15 @@ impl Run {
 
     pub(crate) fn fail(self, case: &str, why: &str) -> Run {
         self.begin(case).end(case, Verdict::Fail, Some(why), &["last words"])
+    }
+
+    pub(crate) fn test(self, case: &str, name: &str, verdict: Verdict) -> Run {
+        let why = (verdict != Verdict::Pass).then(|| format!("{name} said why"));
+        self.then(What::Subtest { case: id(case), name: name.into(), verdict, why, expected: None })
+    }
+
+    pub(crate) fn again(self, case: &str, attempt: u32) -> Run {
+        self.then(What::CaseRetried { case: id(case), attempt })
     }
 
     pub(crate) fn skip(self, case: &str, why: &str) -> Run {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use hil_core::case::Need;
 use hil_core::image::{EngineSpec, Image, UpdaterSpec};
+use hil_core::parts::quoted;
 use hil_core::product::{Engine, Updater};
 use hil_core::rig::{Adapters, Rig};
 use hil_core::trouble::{OrFail, Outcome, Trouble};
@@ -46,27 +47,4 @@ async fn tries_left(rig: &mut Rig, slot: &str) -> Outcome<Option<u32>> {
     let command = command.replace("{slot}", slot);
     let printed = rig.must(&command).await?;
     printed.parse().map(Some).ok().or_fail(format!("`{command}` printed `{printed}`, no number"))
-}
-
-/// `word` as one word of a shell command.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_string();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quoted;
-
-    #[test]
-    fn words_survive_the_shell() {
-        for word in ["plain", "", "two words", "it's", "$HOME `x` \"y\"", "a\nb"] {
-            let script = format!("printf %s {}", quoted(word));
-            let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
-            assert_eq!(String::from_utf8_lossy(&output.stdout), word);
-        }
-    }
 }

@@ -124,7 +124,8 @@ fn hash_file(path: &Path, size: u64, report: Report<'_>) -> std::io::Result<Stri
     }
 }
 
-pub(super) fn digest_of(bytes: &[u8]) -> String {
+/// SHA-256 in hexadecimal digits.
+pub fn digest_of(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 

@@ -125,6 +125,12 @@ fn artefacts(image: &Image) -> Vec<(String, Artefact)> {
             }
         }
     }
+    if let Some(bootloader) = &image.bootloader {
+        add("bootloader", bootloader.clone());
+    }
+    for (n, sent) in image.uboot.iter().flat_map(|lines| lines.send.iter().enumerate()) {
+        add(&format!("uboot.send.{n}"), plain(&sent.file));
+    }
     if let Some(key) = image.ssh.as_ref().and_then(|ssh| ssh.key.as_ref()) {
         add("ssh.key", plain(key));
     }

@@ -78,7 +78,9 @@ impl Job {
             deadline: Deadline::within(secs(LONGEST)),
         };
         let image = &self.image.image;
-        let files = Files { image: &disk, bmap: None, bootloader: None, dir: &image.dir };
+        let bootloader = image.bootloader.as_ref().map(|artefact| image.path(&artefact.file));
+        let bootloader = bootloader.as_deref();
+        let files = Files { image: &disk, bmap: None, bootloader, dir: &image.dir };
         let mut inject = |device: &Device| {
             if image.inject.is_empty() {
                 return Ok(());

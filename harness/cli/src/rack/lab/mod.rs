@@ -3,8 +3,10 @@
 
 pub(crate) mod flash;
 mod held;
+pub(crate) mod loader;
 mod power;
 mod ssh;
+mod uboot;
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -16,23 +18,23 @@ use hil_console::ConsoleShell;
 use hil_core::board::Board;
 use hil_core::event::{Clock, Journal, What};
 use hil_core::image::Image;
-use hil_core::parts::Shell;
+use hil_core::parts::{Power, Shell};
 use hil_core::rig::Parts;
 use hil_core::trouble::{Outcome, Trouble};
 use hil_lab::calibrate::Calibration;
 use hil_lab::keeper::{Answer, Ask};
 use hil_lab::lock::Holder;
-use hil_lab::storage::Way;
-use hil_lab::{DriverError, Instance, KeeperLink, Places};
+use hil_lab::{DriverError, Instance, KeeperLink, Places, quarantine};
 use hil_run::rack::{Lease, Leased, Rack};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::ssh::Account;
-use crate::lab::quarantine;
 pub(crate) use held::Held;
+use loader::LoaderMode;
 pub(crate) use power::LabPower;
 use ssh::FoundSsh;
+use uboot::Typist;
 
 /// A lock taken elsewhere sends no word when it is free: it is asked for this often.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -127,6 +129,24 @@ impl LabRack {
         }
     }
 
+    /// The board takes the image in its loader's mode, and is without power afterwards.
+    async fn by_loader(
+        &self,
+        loader: &LoaderMode,
+        held: &Held,
+        power: &mut LabPower,
+        lease: &Lease,
+    ) -> Outcome<String> {
+        lease.journal.doing("entering the loader's mode", None);
+        loader.close().await?;
+        let from = power.give().await?;
+        loader.enter(&held.capture, from).await?;
+        let medium = flash::flash(&held.instance, lease, &self.run).await?;
+        power.off().await?;
+        loader.open().await?;
+        Ok(medium)
+    }
+
     async fn let_go(&self, board: &str, journal: &Journal) {
         let instances = self.wishes.instances.get(board);
         for instance in instances.into_iter().flatten() {
@@ -169,8 +189,12 @@ pub(crate) async fn release(link: &KeeperLink, name: &str) -> Outcome {
 impl Rack for LabRack {
     async fn lease(&self, lease: &Lease) -> Outcome<Leased> {
         let held = self.held(lease).await?;
-        refuse_loader(&held.instance, &lease.board)?;
         let image = &lease.image.image;
+        let loader = LoaderMode::of(&held.instance, &lease.board, image)?;
+        if let Some(loader) = &loader {
+            loader.must_go_alone(&held.instance)?;
+        }
+        let typist = Typist::of(&held, lease)?;
         held.capture.set_marks(&lease.board.stages.overridden_by(&image.stages))?;
         let mut power = LabPower::new(held.clone(), self.wishes.stagger, lease.journal.clone());
         match Calibration::read(&self.places, &held.instance.name, &held.label) {
@@ -178,7 +202,11 @@ impl Rack for LabRack {
             Err(error) => lease.journal.note(format!("failed to {error}")),
         }
         power.begin_without().await?;
-        let medium = flash::flash(&held.instance, lease, &self.run).await?;
+        let medium = match &loader {
+            None => flash::flash(&held.instance, lease, &self.run).await?,
+            Some(loader) => self.by_loader(loader, &held, &mut power, lease).await?,
+        };
+        power.set_typist(typist);
         let parts = Parts {
             board: lease.board.clone(),
             image: image.clone(),
@@ -199,19 +227,6 @@ impl Rack for LabRack {
                 journal.record(What::LeftUnsafe { why: trouble.to_string() });
             }
         }
-    }
-}
-
-/// A board must have power and be in its loader's mode to be flashed by one, which a run does not
-/// do yet. Better said at once than found out by a tool that waits for the board.
-fn refuse_loader(instance: &Instance, board: &Board) -> Outcome {
-    match Way::of(instance.storage.as_ref(), board.flash.as_ref())? {
-        Way::Loader(_) => Err(Trouble::rack(format!(
-            "{} is flashed by a loader, which a run does not drive yet: flash it by `hil lab \
-             flash {}` and leave [instance.{}.storage] out of the lab file",
-            instance.name, instance.name, instance.name
-        ))),
-        Way::Flashed | Way::Medium(..) => Ok(()),
     }
 }
 

@@ -17,10 +17,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::held::Held;
+use super::uboot::Typist;
 use hil_core::deadline::Deadline;
 
 /// Proving, asking back and a second try fit into this.
-const CALL: Duration = Duration::from_secs(PATIENCE.as_secs() * 2);
+pub(super) const CALL: Duration = Duration::from_secs(PATIENCE.as_secs() * 2);
 
 /// An adapter that is plugged in again within this time has lost nothing but its bytes; they are
 /// missing all the same.
@@ -32,6 +33,7 @@ const LISTEN: Duration = Duration::from_millis(300);
 pub(crate) struct LabPower {
     held: Arc<Held>,
     calibration: Option<Calibration>,
+    typist: Option<Typist>,
     stagger: Duration,
     journal: Journal,
     watcher: Option<JoinHandle<()>>,
@@ -41,12 +43,17 @@ pub(crate) struct LabPower {
 impl LabPower {
     pub(crate) fn new(held: Arc<Held>, stagger: Duration, journal: Journal) -> LabPower {
         let (loss, _) = watch::channel(None);
-        LabPower { held, calibration: None, stagger, journal, watcher: None, loss }
+        LabPower { held, calibration: None, typist: None, stagger, journal, watcher: None, loss }
     }
 
     /// What was measured of it, for cuts and for the report.
     pub(crate) fn set_calibration(&mut self, calibration: Option<Calibration>) {
         self.calibration = calibration;
+    }
+
+    /// Who types at U-Boot's prompt at each boot.
+    pub(super) fn set_typist(&mut self, typist: Option<Typist>) {
+        self.typist = typist;
     }
 
     /// The state every session begins in: without power, whatever somebody left behind.
@@ -88,14 +95,43 @@ impl LabPower {
         }
     }
 
-    /// Tells the run when line or keeper is lost while the board has power.
-    fn watch(&mut self) {
+    /// Power, and nothing more: whoever brings the board into its loader's mode goes on from here.
+    /// Where its console stood before.
+    pub(crate) async fn give(&mut self) -> Outcome<u64> {
+        self.loss.send_replace(None);
+        let wait = self.held.switch.call(CALL, |power| Ok(power.not_before())).await?;
+        if !wait.is_zero() {
+            self.journal.doing("staying off for its minimum time", None);
+            tokio::time::sleep(wait).await;
+        }
+        stagger::turn(self.stagger).await;
+        let before = self.held.health.borrow().gone.clone();
+        if let Some(why) = before {
+            let name = &self.held.instance.name;
+            return Err(Trouble::rack(format!("the console line of {name} is gone: {why}")));
+        }
+        let from = self.held.capture.position();
+        self.contact(true).await?;
+        Ok(from)
+    }
+
+    /// Tells the run when line or keeper is lost while the board has power, and when U-Boot does
+    /// not do what is typed; the board's console stood at `from` before it had power.
+    fn watch(&mut self, from: u64) {
         let (loss, held) = (self.loss.clone(), self.held.clone());
         let mut keeper = held.keeper_gone.clone();
+        let typist = self.typist.clone();
         self.watcher = Some(tokio::spawn(async move {
+            let typing = async {
+                match typist {
+                    Some(typist) => typist.work(from).await,
+                    None => std::future::pending().await,
+                }
+            };
             let trouble = tokio::select! {
                 trouble = lost(&mut keeper) => trouble,
                 trouble = unplugged(&held) => trouble,
+                trouble = typing => trouble,
             };
             loss.send_replace(Some(trouble));
         }));
@@ -140,20 +176,8 @@ impl Power for LabPower {
     }
 
     async fn on(&mut self) -> Outcome {
-        self.loss.send_replace(None);
-        let wait = self.held.switch.call(CALL, |power| Ok(power.not_before())).await?;
-        if !wait.is_zero() {
-            self.journal.doing("staying off for its minimum time", None);
-            tokio::time::sleep(wait).await;
-        }
-        stagger::turn(self.stagger).await;
-        let before = self.held.health.borrow().gone.clone();
-        if let Some(why) = before {
-            let name = &self.held.instance.name;
-            return Err(Trouble::rack(format!("the console line of {name} is gone: {why}")));
-        }
-        self.contact(true).await?;
-        self.watch();
+        let from = self.give().await?;
+        self.watch(from);
         Ok(())
     }
 

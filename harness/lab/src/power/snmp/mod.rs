@@ -68,6 +68,18 @@ pub enum Access {
     V3(User),
 }
 
+impl Access {
+    pub(super) fn secrets(&self) -> Vec<&Secret> {
+        match self {
+            Access::V1(community) | Access::V2c(community) => vec![community],
+            Access::V3(user) => {
+                let privacy = user.privacy.iter().map(|privacy| &privacy.password);
+                [&user.password].into_iter().chain(privacy).collect()
+            }
+        }
+    }
+}
+
 impl Default for Access {
     fn default() -> Access {
         Access::V1(Secret::new("private"))

@@ -1,0 +1,254 @@
+//! Saved boards on this host: each a folder with RAM, the machine's state, the disk and the UEFI
+//! variables, named by all that it was made from. They outlive the run, so that the next one on the
+//! same image need not boot.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use hil_core::image::Image;
+use hil_core::parts::Kept;
+use hil_core::trouble::{Outcome, Trouble};
+use hil_disk::Base;
+use hil_qemu::{LaunchSpec, Machine, RunDir, SaveKind};
+use hil_run::prepare::artefact::digest_of;
+use rustix::fs::{FlockOperation, flock};
+
+use super::disk::broken;
+
+/// A saved board takes half a gigabyte or so; the least recently used go.
+const MOST: usize = 6;
+
+const DISK: &str = "disk";
+/// What is known of the board. Written last: a folder without it was never finished. Locked by
+/// whoever uses the folder.
+const DONE: &str = "kept.json";
+
+/// A board that was saved.
+#[derive(Debug)]
+pub(super) struct Saved {
+    dir: PathBuf,
+    pub(super) kind: SaveKind,
+    pub(super) kept: Kept,
+    /// What the machine had written by then.
+    pub(super) disk: Option<Base>,
+    /// Nobody removes the folder while this is held.
+    _lock: Option<File>,
+}
+
+impl Saved {
+    pub(super) fn ram(&self) -> Option<PathBuf> {
+        (self.kind == SaveKind::Template).then(|| ram_in(&self.dir))
+    }
+
+    pub(super) fn state(&self) -> PathBuf {
+        state_in(&self.dir)
+    }
+
+    pub(super) fn vars(&self) -> PathBuf {
+        vars_in(&self.dir)
+    }
+}
+
+pub(super) fn ram_in(dir: &Path) -> PathBuf {
+    dir.join("ram")
+}
+
+pub(super) fn state_in(dir: &Path) -> PathBuf {
+    dir.join("state")
+}
+
+pub(super) fn vars_in(dir: &Path) -> PathBuf {
+    dir.join("vars.fd")
+}
+
+/// All that decides what a booted board is like; its digest is the folder's name.
+pub(super) fn key(
+    (image, digest): (&Image, &str),
+    machine: &Machine,
+    spec: &LaunchSpec,
+    emulator: Option<&str>,
+) -> Option<String> {
+    // What is secret must not outlive the run; an emulator of no known version may be any.
+    let emulator = emulator.filter(|_| image.secrets.is_empty())?;
+    let machine = serde_json::to_string(machine).ok()?;
+    let parts = [
+        env!("CARGO_PKG_VERSION"),
+        digest,
+        emulator,
+        &machine,
+        &format!("{} {:?} {:?} {:?}", spec.accel, spec.memory_mib, spec.forwards, spec.extra),
+    ];
+    Some(digest_of(parts.join("\n").as_bytes())[..32].to_string())
+}
+
+/// The folder of saved boards, and the run's own corner of it.
+pub(super) struct Store {
+    root: PathBuf,
+    /// What is being saved, and what no other run may use; gone with the run.
+    staging: RunDir,
+    /// What earlier runs left is not used.
+    fresh: bool,
+}
+
+impl Store {
+    pub(super) fn open(root: PathBuf, run_id: &str, fresh: bool) -> Outcome<Store> {
+        fs::create_dir_all(&root)
+            .map_err(|why| Trouble::rack(format!("failed to create {}: {why}", root.display())))?;
+        let staging = RunDir::create_in(&root, run_id)?;
+        Ok(Store { root, staging, fresh })
+    }
+
+    /// The folder that the keeper removes if this process cannot.
+    pub(super) fn staging(&self) -> &Path {
+        self.staging.path()
+    }
+
+    /// A new folder to save a board in.
+    pub(super) fn begin(&self, name: &str) -> Outcome<PathBuf> {
+        let free = (1..).map(|n| self.staging.file(&format!("{name}-{n}"))).find(|p| !p.exists());
+        let dir = free.ok_or_else(|| Trouble::rack("no free name for a saved board"))?;
+        fs::create_dir(&dir)
+            .map_err(|why| Trouble::rack(format!("failed to create {}: {why}", dir.display())))?;
+        Ok(dir)
+    }
+
+    /// What an earlier run saved under `key`, its disk over `image`. One that is damaged is as none.
+    pub(super) fn find(&self, key: &str, kind: SaveKind, image: Option<&Path>) -> Option<Saved> {
+        if self.fresh {
+            return None;
+        }
+        let dir = self.root.join(key);
+        let done = File::options().read(true).append(true).open(dir.join(DONE)).ok()?;
+        flock(&done, FlockOperation::NonBlockingLockShared).ok()?;
+        let kept = serde_json::from_reader(&done).ok()?;
+        let disk = match image {
+            Some(image) => Some(Base::load(&dir.join(DISK), &Base::open(image).ok()?).ok()?),
+            None => None,
+        };
+        // Its age is that of its last use.
+        let _ = done.set_modified(SystemTime::now());
+        Some(Saved { dir, kind, kept, disk, _lock: Some(done) })
+    }
+
+    /// Makes a board of what was saved in `dir`; under `key` for later runs too, where there is one.
+    pub(super) fn finish(
+        &self,
+        dir: PathBuf,
+        key: Option<&str>,
+        kind: SaveKind,
+        (kept, disk): (Kept, Option<Base>),
+    ) -> Outcome<Saved> {
+        let Some(key) = key else { return Ok(Saved { dir, kind, kept, disk, _lock: None }) };
+        if let Some(disk) = &disk {
+            disk.save(&dir.join(DISK)).map_err(broken)?;
+        }
+        let failed = |why: std::io::Error| {
+            Trouble::rack(format!("failed to keep a saved board in {}: {why}", dir.display()))
+        };
+        let done = File::create(dir.join(DONE)).map_err(failed)?;
+        serde_json::to_writer(&done, &kept).map_err(|why| failed(why.into()))?;
+        flock(&done, FlockOperation::NonBlockingLockShared).map_err(|e| failed(e.into()))?;
+        let place = self.root.join(key);
+        self.remove(&place);
+        // Where another run was faster, or uses what is there, this one's stays its own.
+        let dir = match fs::rename(&dir, &place) {
+            Ok(()) => place,
+            Err(_) => dir,
+        };
+        self.prune();
+        Ok(Saved { dir, kind, kept, disk, _lock: Some(done) })
+    }
+
+    /// Removes a saved board that is of no use.
+    pub(super) fn discard(&self, saved: Saved) {
+        let dir = saved.dir.clone();
+        drop(saved);
+        self.remove(&dir);
+    }
+
+    /// Removes a saved board, unless somebody uses it.
+    fn remove(&self, dir: &Path) {
+        let unused = match File::open(dir.join(DONE)) {
+            Ok(done) => flock(&done, FlockOperation::NonBlockingLockExclusive).is_ok(),
+            // Of another hil, or half removed.
+            Err(why) => why.kind() == ErrorKind::NotFound,
+        };
+        if unused {
+            let _ = fs::remove_dir_all(dir);
+        }
+    }
+
+    fn prune(&self) {
+        let Ok(entries) = fs::read_dir(&self.root) else { return };
+        let used = |dir: &PathBuf| fs::metadata(dir.join(DONE)).ok()?.modified().ok();
+        let mut all: Vec<(SystemTime, PathBuf)> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter_map(|dir| Some((used(&dir)?, dir)))
+            .collect();
+        all.sort();
+        all.truncate(all.len().saturating_sub(MOST));
+        all.iter().for_each(|(_, dir)| self.remove(dir));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store(root: &Path, run: &str, fresh: bool) -> Store {
+        Store::open(root.to_path_buf(), run, fresh).unwrap()
+    }
+
+    fn saved(store: &Store, key: Option<&str>) -> Saved {
+        let dir = store.begin("b").unwrap();
+        fs::write(state_in(&dir), "x").unwrap();
+        let kept = Kept { login: Some("1 base64 /run".into()), ..Kept::default() };
+        store.finish(dir, key, SaveKind::Template, (kept, None)).unwrap()
+    }
+
+    #[test]
+    fn what_one_run_saved_the_next_one_finds_unless_it_wants_a_fresh_boot() {
+        let root = tempfile::tempdir().unwrap();
+        let one = store(root.path(), "r1", false);
+        drop(saved(&one, Some("k")));
+        let private = saved(&one, None);
+        assert!(private.state().starts_with(one.staging()), "not for others");
+        drop(one);
+        assert!(!private.state().exists(), "gone with its run");
+        let two = store(root.path(), "r2", false);
+        let found = two.find("k", SaveKind::Template, None).unwrap();
+        assert_eq!(fs::read(found.state()).unwrap(), b"x");
+        assert_eq!(found.kept.login.as_deref(), Some("1 base64 /run"));
+        assert!(two.find("other", SaveKind::Template, None).is_none());
+        assert!(store(root.path(), "r3", true).find("k", SaveKind::Template, None).is_none());
+    }
+
+    #[test]
+    fn a_board_in_use_is_neither_replaced_nor_pruned() {
+        let root = tempfile::tempdir().unwrap();
+        let store = store(root.path(), "r1", false);
+        let first = saved(&store, Some("k0"));
+        let second = saved(&store, Some("k0"));
+        assert!(first.state().exists() && second.state().exists());
+        assert_ne!(first.state(), second.state());
+        fs::create_dir(root.path().join("k1")).unwrap();
+        for n in 1..=MOST + 1 {
+            drop(saved(&store, Some(&format!("k{n}"))));
+        }
+        assert!(first.state().exists());
+        let there = (0..=MOST + 1).filter(|n| root.path().join(format!("k{n}")).exists()).count();
+        assert_eq!(there, MOST);
+    }
+
+    #[test]
+    fn what_proved_useless_is_gone() {
+        let root = tempfile::tempdir().unwrap();
+        let store = store(root.path(), "r1", false);
+        let saved = saved(&store, Some("k"));
+        store.discard(saved);
+        assert!(store.find("k", SaveKind::Template, None).is_none());
+        assert!(!root.path().join("k").exists());
+    }
+}

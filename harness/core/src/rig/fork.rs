@@ -1,0 +1,94 @@
+//! Saving a board that is ready, and going on from there: how cases get a pristine board at once.
+
+use super::{Rig, lost, twin};
+use crate::deadline::secs;
+use crate::event::What;
+use crate::parts::Kept;
+use crate::trouble::{Outcome, Trouble};
+
+impl Rig {
+    /// Whether this board can be saved while it runs.
+    pub fn can_fork(&mut self) -> bool {
+        self.parts.power.forks().is_some()
+    }
+
+    /// Whether there is a saved board to fork from.
+    pub fn has_saved(&mut self) -> bool {
+        self.parts.power.forks().is_some_and(|forks| forks.saved().is_some())
+    }
+
+    /// Saves the board as it runs, for [`Rig::fork`]. It is off afterwards.
+    pub async fn save(&mut self) -> Outcome {
+        self.settling(&twin::install(self.parts.image.arch)).await?;
+        let kept = Kept {
+            boot_times: self.boot_times.clone(),
+            login: self.parts.login.as_ref().and_then(|shell| shell.keep()),
+            ssh: self.parts.ssh.as_ref().and_then(|shell| shell.keep()),
+        };
+        let begun = self.journal.clock().now();
+        let forks = self.parts.power.forks().ok_or_else(cannot)?;
+        let how = forks.label();
+        forks.save(kept).await?;
+        let took = (self.journal.clock().now() - begun).as_secs_f64();
+        self.journal.record(What::Saved { how, took });
+        Ok(())
+    }
+
+    /// Forgets what was saved: it proved to be of no use.
+    pub fn discard_saved(&mut self) {
+        if let Some(forks) = self.parts.power.forks() {
+            forks.discard();
+        }
+    }
+
+    /// Goes on from the saved board, as a twin with a clock and, by `seed`, random numbers of its
+    /// own. What the board was before is gone.
+    pub async fn fork(&mut self, seed: u64) -> Outcome {
+        let clock = self.journal.clock();
+        let begun = clock.now();
+        let sighted = self.parts.console.sightings();
+        let forks = self.parts.power.forks().ok_or_else(cannot)?;
+        let kept = forks.saved().ok_or_else(cannot)?;
+        forks.fork().await?;
+        let running = (clock.now() - begun).as_secs_f64();
+        self.begin_boot(sighted);
+        self.powered_position = self.parts.console.position();
+        self.boot_times = kept.boot_times;
+        let shells = [(&mut self.parts.login, kept.login), (&mut self.parts.ssh, kept.ssh)];
+        for (shell, kept) in shells {
+            shell.iter_mut().for_each(|shell| shell.recall(kept.as_deref()));
+        }
+        let twins = self.settling(&twin::settle(seed)).await?;
+        let answered = (clock.now() - begun).as_secs_f64();
+        self.journal.record(What::Forked { running, answered });
+        for what in twins.lines() {
+            self.journal.note(format!("a fork is not quite a board of its own: {what}"));
+        }
+        Ok(())
+    }
+
+    /// Gives a board without power its medium as it was provisioned; whether that was possible.
+    pub async fn renew(&mut self) -> Outcome<bool> {
+        self.parts.power.renew().await
+    }
+
+    /// Runs a command of the harness itself, on the shell that is there first after a fork.
+    async fn settling(&mut self, command: &str) -> Outcome<String> {
+        let deadline = self.within(secs(10));
+        let mut loss = self.parts.power.loss();
+        let (login, ssh) = (self.parts.login.as_mut(), self.parts.ssh.as_mut());
+        let shell = login.or(ssh).ok_or_else(|| Trouble::rack("no shell on the board"))?;
+        let answered = async {
+            shell.open(deadline).await?;
+            shell.exec(command, deadline).await
+        };
+        tokio::select! {
+            output = answered => Ok(output?.text()),
+            trouble = lost(&mut loss) => Err(trouble),
+        }
+    }
+}
+
+fn cannot() -> Trouble {
+    Trouble::rack("this board cannot be forked")
+}

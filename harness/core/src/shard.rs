@@ -1,0 +1,135 @@
+//! Spreading a plan over several runs: every case in exactly one of them, about the same work in each.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{BoardPlan, CaseId, derive_seed};
+
+/// A run's share of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// From 1 to `of`.
+    pub index: u32,
+    pub of: u32,
+    /// Every case of the whole plan, in its order: what the shares together must come to.
+    pub whole: Vec<CaseId>,
+}
+
+/// The `index`-th of `of` shares of a plan.
+///
+/// By identity alone: the heaviest case first (by its deadline, then by the hash of its name), each
+/// goes to the share with the least work so far. So the shares do not depend on the order of suites,
+/// and any host that plans the same cases deals them out alike.
+#[must_use]
+pub fn shard(plan: BoardPlan, index: u32, of: u32) -> BoardPlan {
+    let planned = plan.sessions.iter().flat_map(|session| &session.cases);
+    let planned = planned.map(|case| (millis(case.deadline_s), case.id.clone()));
+    let skipped = plan.skips.iter().map(|skip| (0, skip.id.clone()));
+    let mut cases: Vec<(u64, CaseId)> = planned.chain(skipped).collect();
+    let whole = cases.iter().map(|(_, id)| id.clone()).collect();
+    let hash = |id: &CaseId| derive_seed(0, &id.to_string());
+    cases.sort_by_key(|(weight, id)| (Reverse(*weight), hash(id)));
+
+    // Work and number of cases of each share: of those without work each takes its part, too.
+    let mut shares = vec![(0_u64, 0_u64); of.max(1) as usize];
+    let mut mine = BTreeSet::new();
+    for (weight, id) in cases {
+        let Some(least) = (0..shares.len()).min_by_key(|share| shares[*share]) else { break };
+        shares[least].0 += weight;
+        shares[least].1 += 1;
+        if least as u32 + 1 == index {
+            mine.insert(id);
+        }
+    }
+    BoardPlan { share: Some(Share { index, of, whole }), ..plan.only(|id| mine.contains(id)) }
+}
+
+fn millis(seconds: f64) -> u64 {
+    (seconds.clamp(0.0, 1e9) * 1e3) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{PlannedCase, PlannedSkip, Retries, SessionPlan};
+    use crate::rules::Rules;
+
+    fn id(nth: u64) -> CaseId {
+        CaseId { suite: format!("s{}", nth % 3), name: format!("case-{nth}"), round: 1 }
+    }
+
+    /// A plan of `cases` cases and some skips, with deadlines from a seed.
+    fn plan(cases: u64, seed: u64) -> BoardPlan {
+        let case = |nth: u64| PlannedCase {
+            id: id(nth),
+            seed: nth,
+            deadline_s: (derive_seed(seed, &nth.to_string()) % 120 + 1) as f64,
+            required: false,
+            expected: None,
+        };
+        let session = |image: &str, of: std::ops::Range<u64>| SessionPlan {
+            image: image.into(),
+            digest: image.into(),
+            cases: of.map(case).collect(),
+        };
+        let skip = |nth| PlannedSkip { id: id(nth), reason: "no".into(), required: false };
+        BoardPlan {
+            board: "b".into(),
+            seed,
+            sessions: vec![session("mini", 0..cases / 2), session("full", cases / 2..cases)],
+            skips: (cases..cases + 3).map(skip).collect(),
+            retries: Retries::default(),
+            rules: Rules::default(),
+            share: None,
+        }
+    }
+
+    fn ids(plan: &BoardPlan) -> Vec<CaseId> {
+        let cases = plan.sessions.iter().flat_map(|s| s.cases.iter().map(|case| case.id.clone()));
+        cases.chain(plan.skips.iter().map(|skip| skip.id.clone())).collect()
+    }
+
+    fn work(plan: &BoardPlan) -> f64 {
+        plan.sessions.iter().flat_map(|s| &s.cases).map(|case| case.deadline_s).sum()
+    }
+
+    #[test]
+    fn every_case_is_in_exactly_one_share_for_any_number_of_shares() {
+        for (cases, seed) in [(0, 1), (1, 2), (7, 3), (40, 4), (133, 5)] {
+            let whole = plan(cases, seed);
+            for of in 1..=(cases as u32 + 6) {
+                let shares: Vec<BoardPlan> =
+                    (1..=of).map(|index| shard(whole.clone(), index, of)).collect();
+                let mut dealt: Vec<CaseId> = shares.iter().flat_map(ids).collect();
+                let mut all = ids(&whole);
+                assert!(shares.iter().all(|one| one.share.as_ref().unwrap().whole == all));
+                (dealt.sort(), all.sort());
+                assert_eq!(dealt, all, "{cases} cases in {of} shares");
+                // No share waits for another by more than one case's time.
+                let loads: Vec<f64> = shares.iter().map(work).collect();
+                let spread = loads.iter().copied().fold(0.0, f64::max)
+                    - loads.iter().copied().fold(f64::MAX, f64::min);
+                assert!(spread <= 120.0, "{cases} cases in {of} shares: {loads:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn shares_depend_on_names_not_on_order_and_keep_seeds() {
+        let whole = plan(40, 9);
+        let mut turned = whole.clone();
+        turned.sessions.reverse();
+        turned.sessions.iter_mut().for_each(|session| session.cases.reverse());
+        for index in 1..=4 {
+            let (one, other) = (shard(whole.clone(), index, 4), shard(turned.clone(), index, 4));
+            let (mut a, mut b) = (ids(&one), ids(&other));
+            (a.sort(), b.sort());
+            assert_eq!(a, b);
+            for case in one.sessions.iter().flat_map(|session| &session.cases) {
+                assert_eq!(id(case.seed), case.id);
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What cases start from: which boots, saves and forks a session makes, and in which order.
+
+use super::*;
+use hil_core::parts::Kept;
+
+/// What a board of air does when it is to be saved.
+#[derive(Default)]
+pub(super) struct Saves {
+    pub(super) can: bool,
+    /// There is something to start from.
+    saved: bool,
+    /// How many saves, and how many forks, go wrong before one goes well.
+    bad_saves: u32,
+    bad_forks: u32,
+}
+
+fn wrong(count: &mut u32) -> Outcome {
+    match *count {
+        0 => Ok(()),
+        _ => {
+            *count -= 1;
+            Err(Trouble::rack("as the test wants it"))
+        }
+    }
+}
+
+#[async_trait]
+impl Forks for AirPower {
+    fn label(&self) -> String {
+        "air".into()
+    }
+
+    fn saved(&self) -> Option<Kept> {
+        self.0.saves.lock().unwrap().saved.then(Kept::default)
+    }
+
+    async fn save(&mut self, _: Kept) -> Outcome {
+        let mut saves = self.0.saves.lock().unwrap();
+        wrong(&mut saves.bad_saves)?;
+        saves.saved = true;
+        Ok(())
+    }
+
+    fn discard(&mut self) {
+        self.0.saves.lock().unwrap().saved = false;
+    }
+
+    async fn fork(&mut self) -> Outcome {
+        if let Some(loss) = &*self.0.loss.lock().unwrap() {
+            loss.send_replace(None);
+        }
+        wrong(&mut self.0.saves.lock().unwrap().bad_forks)
+    }
+}
+
+const LOOKS: Case = case("looks", secs(5), hil_core::body!(passes));
+const ONE: Case = case("one", secs(5), hil_core::body!(passes)).isolation(Isolation::Fork);
+const TWO: Case = case("two", secs(5), hil_core::body!(passes)).isolation(Isolation::Fork);
+const FAILING: Case = case("failing", secs(5), hil_core::body!(fails)).isolation(Isolation::Fork);
+const LOST: Case = case("lost", secs(5), hil_core::body!(loses_its_board));
+const BOOTS: Case = case("boots", secs(5), hil_core::body!(passes)).isolation(Isolation::Reboot);
+
+/// A session told in words: `boot`, `save`, `fork`, `off`, `note`, and the cases by name.
+fn told(cases: &'static [Case], saves: Saves, retries: u32) -> String {
+    let air = Arc::new(Air::default());
+    *air.saves.lock().unwrap() = saves;
+    let words = run_on(EMULATED, cases, &air, retries).into_iter().filter_map(|event| {
+        Some(match event {
+            What::PowerOn => "boot".into(),
+            What::PowerOff => "off".into(),
+            What::Saved { .. } => "save".into(),
+            What::Forked { .. } => "fork".into(),
+            What::Note { .. } => "note".into(),
+            What::CaseStarted { case } => case.name,
+            What::BringUpFailed { .. } => "dead".into(),
+            _ => return None,
+        })
+    });
+    words.collect::<Vec<String>>().join(" ")
+}
+
+fn can() -> Saves {
+    Saves { can: true, ..Saves::default() }
+}
+
+#[test]
+fn one_boot_is_saved_and_every_case_that_wants_a_fork_has_its_own() {
+    let told = told(&[BOOTS, ONE, LOOKS, TWO], can(), 0);
+    // The first fork is pristine as long as nothing ran on it; those that share come first.
+    assert_eq!(told, "boot save fork looks fork one fork two off boot boots off");
+}
+
+#[test]
+fn the_first_fork_serves_the_first_case() {
+    assert_eq!(told(&[ONE, TWO], can(), 0), "boot save fork one fork two off");
+}
+
+#[test]
+fn nobody_saves_a_board_that_no_case_wants_a_fork_of() {
+    assert_eq!(told(&[LOOKS, PASSES], can(), 0), "boot looks passes off");
+}
+
+#[test]
+fn a_board_that_cannot_be_forked_is_rebooted_for_each_and_that_is_told() {
+    let told = told(&[LOOKS, ONE, TWO], Saves::default(), 0);
+    assert_eq!(told, "note boot looks off boot one off boot two off");
+}
+
+#[test]
+fn a_save_or_first_fork_that_fails_is_told_and_costs_a_boot_for_each_case() {
+    let one = told(&[ONE, TWO], Saves { bad_saves: 1, ..can() }, 0);
+    assert_eq!(one, "boot note off boot one off boot two off");
+    let one = told(&[ONE, TWO], Saves { bad_forks: 1, ..can() }, 0);
+    assert_eq!(one, "boot save note off boot one off boot two off");
+}
+
+#[test]
+fn what_an_earlier_run_saved_spares_the_boot_unless_a_case_wants_to_see_one() {
+    let saved = || Saves { saved: true, ..can() };
+    assert_eq!(told(&[ONE, TWO], saved(), 0), "fork one fork two off");
+    assert_eq!(told(&[ONE, LOOKS], saved(), 0), "boot looks fork one off");
+}
+
+#[test]
+fn an_earlier_runs_board_that_is_damaged_is_made_anew() {
+    let saves = Saves { saved: true, bad_forks: 1, ..can() };
+    assert_eq!(told(&[ONE, TWO], saves, 0), "note off boot save fork one fork two off");
+}
+
+#[test]
+fn a_retry_starts_from_a_fork_of_its_own() {
+    assert_eq!(told(&[FAILING], can(), 1), "boot save fork failing fork failing off");
+}
+
+#[test]
+fn a_lost_board_goes_on_as_a_fork() {
+    let told = told(&[LOST, LOOKS, ONE], can(), 0);
+    assert_eq!(told, "boot save fork lost note fork looks fork one off");
+}

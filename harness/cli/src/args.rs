@@ -145,6 +145,14 @@ pub(crate) struct SelectArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub(crate) enum FlakyArg {
+    /// Nothing: it is counted apart and told
+    Pass,
+    /// It is a failure (100)
+    Fail,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 pub(crate) enum PolicyArg {
     /// All of it survives, as when an emulator is merely killed
     KeepAll,
@@ -171,14 +179,6 @@ impl FromStr for Replay {
         let seed = seed.parse().map_err(|_| format!("`{seed}` is no seed: give a number"))?;
         Ok(Replay { case, seed })
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-pub(crate) enum FlakyArg {
-    /// Nothing: it is counted apart and told
-    Pass,
-    /// It is a failure (100)
-    Fail,
 }
 
 #[derive(ClapArgs, Clone, Debug)]

@@ -80,21 +80,21 @@ fn resolve(args: &SelectArgs) -> Result<Resolved, Failure> {
         expected: &|full| selected.expects(full),
         repeat: args.repeat,
         seed: args.seed,
-        cuts: args.cuts,
-        cut_policy: policy(args.cut_policy),
-        replay: args.replay.as_ref().map(|replay| replay.seed),
         forks_as: match args.isolation {
             IsolationArg::Fork => Isolation::Fork,
             IsolationArg::Reboot => Isolation::Reboot,
             IsolationArg::Shared => Isolation::Shared,
         },
+        cuts: args.cuts,
+        cut_policy: policy(args.cut_policy),
+        replay: args.replay.as_ref().map(|replay| replay.seed),
     };
     let plan = |board: &Arc<Board>| {
         let of_board: Vec<_> =
             images[&board.name].iter().map(|p| (&*p.image, p.digest.clone())).collect();
-        let again = again::command(args, &board.name);
         let retries = Retries { most: args.retries, flaky_fails: args.flaky == FlakyArg::Fail };
         let rules = selected.rules.clone();
+        let again = again::command(args, &board.name);
         let plan = BoardPlan { retries, rules, again, ..plan_board(board, &of_board, &selection) };
         let plan = match args.shard {
             Some(Shard { index, of }) => shard(plan, index, of),

@@ -91,9 +91,6 @@ pub struct BoardPlan {
     pub seed: u64,
     pub sessions: Vec<SessionPlan>,
     pub skips: Vec<PlannedSkip>,
-    /// The command that runs a part of this plan again, but for its `--replay`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub again: String,
     #[serde(default)]
     pub retries: Retries,
     #[serde(default)]
@@ -101,17 +98,14 @@ pub struct BoardPlan {
     /// Where the plan is spread over several runs.
     #[serde(default)]
     pub share: Option<Share>,
+    /// The command that runs a part of this plan again, but for its `--replay`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub again: String,
 }
 
 impl BoardPlan {
     pub fn cases(&self) -> usize {
         self.sessions.iter().map(|session| session.cases.len()).sum()
-    }
-
-    /// The command that runs one of its cases again, with the same seed.
-    pub fn again_for(&self, case: &PlannedCase) -> Option<String> {
-        let (CaseId { suite, name, .. }, seed) = (&case.id, case.seed);
-        (!self.again.is_empty()).then(|| format!("{} --replay {suite}/{name}@{seed}", self.again))
     }
 
     /// The plan with only some of its cases, and no session without one.
@@ -123,6 +117,12 @@ impl BoardPlan {
         self.sessions.retain(|session| !session.cases.is_empty());
         self.skips.retain(|skip| wanted(&skip.id));
         self
+    }
+
+    /// The command that runs one of its cases again, with the same seed.
+    pub fn again_for(&self, case: &PlannedCase) -> Option<String> {
+        let (CaseId { suite, name, .. }, seed) = (&case.id, case.seed);
+        (!self.again.is_empty()).then(|| format!("{} --replay {suite}/{name}@{seed}", self.again))
     }
 }
 
@@ -136,13 +136,13 @@ pub struct Selection<'s> {
     pub expected: &'s dyn Fn(&str) -> Option<String>,
     pub repeat: u32,
     pub seed: u64,
+    /// What the cases start from that ask for a fork.
+    pub forks_as: Isolation,
     /// How often a case that cuts the power is run, each time with other cuts.
     pub cuts: u32,
     pub cut_policy: CutPolicy,
     /// The seed with which a case ran before: it is run once, with this one.
     pub replay: Option<u64>,
-    /// What the cases start from that ask for a fork.
-    pub forks_as: Isolation,
 }
 
 /// Plans one board: each case once, on the first image that has what it needs.
@@ -318,10 +318,10 @@ mod tests {
             expected: &|_| None,
             repeat,
             seed: 7,
+            forks_as: Isolation::Fork,
             cuts,
             cut_policy: CutPolicy::Subset,
             replay,
-            forks_as: Isolation::Fork,
         };
         plan_board(&board, &[(&mini, "d1".into()), (&full, "d2".into())], &selection)
     }

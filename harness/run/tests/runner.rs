@@ -314,10 +314,10 @@ fn run_on(board: &str, cases: &'static [Case], air: &Arc<Air>, retries: u32) -> 
         expected: &|_| None,
         repeat: 1,
         seed: 1,
+        forks_as: Isolation::Fork,
         cuts: 1,
         cut_policy: CutPolicy::Subset,
         replay: None,
-        forks_as: Isolation::Fork,
     };
     let mut plan = plan_board(&board, &[(&image, "d".into())], &selection);
     plan.retries.most = retries;
@@ -432,33 +432,6 @@ fn a_dead_board_is_one_failure_and_no_case_is_started() {
 }
 
 #[test]
-fn what_fails_after_a_cut_tells_the_cut_and_each_cut_is_an_event() {
-    let (events, _) = run(&[CUT, AGAIN], false);
-    let cuts: Vec<(u64, String)> = events
-        .iter()
-        .filter_map(|event| match event {
-            What::PowerCut { seed, point, .. } => Some((*seed, point.clone().unwrap())),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(cuts.len(), 2, "{events:#?}");
-    assert_ne!(cuts[0].0, cuts[1].0, "both cuts take the same choice");
-    assert!(cuts[0].1.ends_with(" ms after the begin"), "{cuts:?}");
-    assert!(cuts[1].1.starts_with("the work's end, before "), "{cuts:?}");
-    let (verdict_, why) = verdict(&events, "cut");
-    assert_eq!(verdict_, Verdict::Broken);
-    let told = format!("after 2 cuts, the last at {} (subset, seed {};", cuts[1].1, cuts[1].0);
-    assert!(why.starts_with(&told) && why.contains("no cut number 3"), "{why}");
-}
-
-#[test]
-fn work_that_fails_before_its_cut_is_a_failure_and_no_cut() {
-    let (events, _) = run(&[UNCUT, AGAIN], false);
-    assert_eq!(verdict(&events, "uncut"), (Verdict::Fail, "the install failed".into()));
-    assert!(!events.iter().any(|event| matches!(event, What::PowerCut { .. })), "{events:#?}");
-}
-
-#[test]
 fn a_case_that_fails_is_run_again_each_time_on_a_board_booted_anew() {
     for (retries, verdicts) in [
         (0, vec![Verdict::Fail]),
@@ -484,6 +457,33 @@ fn what_is_broken_is_not_run_again() {
     let events = run_on(EMULATED, &[PANICS], &Arc::new(Air::default()), 3);
     assert_eq!(verdict(&events, "panics").0, Verdict::Broken);
     assert!(!events.iter().any(|event| matches!(event, What::CaseRetried { .. })));
+}
+
+#[test]
+fn what_fails_after_a_cut_tells_the_cut_and_each_cut_is_an_event() {
+    let (events, _) = run(&[CUT, AGAIN], false);
+    let cuts: Vec<(u64, String)> = events
+        .iter()
+        .filter_map(|event| match event {
+            What::PowerCut { seed, point, .. } => Some((*seed, point.clone().unwrap())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(cuts.len(), 2, "{events:#?}");
+    assert_ne!(cuts[0].0, cuts[1].0, "both cuts take the same choice");
+    assert!(cuts[0].1.ends_with(" ms after the begin"), "{cuts:?}");
+    assert!(cuts[1].1.starts_with("the work's end, before "), "{cuts:?}");
+    let (verdict_, why) = verdict(&events, "cut");
+    assert_eq!(verdict_, Verdict::Broken);
+    let told = format!("after 2 cuts, the last at {} (subset, seed {};", cuts[1].1, cuts[1].0);
+    assert!(why.starts_with(&told) && why.contains("no cut number 3"), "{why}");
+}
+
+#[test]
+fn work_that_fails_before_its_cut_is_a_failure_and_no_cut() {
+    let (events, _) = run(&[UNCUT, AGAIN], false);
+    assert_eq!(verdict(&events, "uncut"), (Verdict::Fail, "the install failed".into()));
+    assert!(!events.iter().any(|event| matches!(event, What::PowerCut { .. })), "{events:#?}");
 }
 
 /// How a dead board is judged that had said `before` bytes when it got power, and `after` then.

@@ -69,8 +69,8 @@ fn a_case(dir: &'static Path, suite: &'static SuiteFile, case: &'static spec::Ca
         about: &case.about,
         needs: case.all_needs(suite).leak(),
         isolation: case.isolation,
-        cuts: None,
         deadline: secs(case.deadline_s) + AROUND,
+        cuts: None,
         body: Body::Data(script),
     }
 }

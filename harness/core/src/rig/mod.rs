@@ -58,13 +58,13 @@ pub struct Rig {
     parts: Parts,
     adapters: Adapters,
     journal: Journal,
-    /// The case that runs now, for facts, its seed and its cuts; and the cuts it has made.
-    case: Option<PlannedCase>,
-    cuts: Vec<Cut>,
     /// Where captures and attachments go; exists.
     dir: PathBuf,
     /// The running case's subtests that failed and did not say that they may.
     failed_subtests: Vec<String>,
+    /// The case that runs now, for facts, its seed and its cuts; and the cuts it has made.
+    case: Option<PlannedCase>,
+    cuts: Vec<Cut>,
     powered_at: Duration,
     /// Where the console's stream stood at power-on: what a mute board never leaves.
     powered_position: u64,
@@ -101,9 +101,9 @@ impl Rig {
             adapters,
             journal,
             case: None,
-            cuts: Vec::new(),
             dir: PathBuf::new(),
             failed_subtests: Vec::new(),
+            cuts: Vec::new(),
             powered_at: Duration::ZERO,
             powered_position: 0,
             boot_cursor: session_cursor,
@@ -180,8 +180,8 @@ impl Rig {
     /// Who runs now; set by the runner.
     pub fn set_case(&mut self, case: Option<PlannedCase>) {
         self.case = case;
-        self.cuts.clear();
         self.failed_subtests.clear();
+        self.cuts.clear();
         self.forgiven = Forgiven::default();
     }
 
@@ -194,7 +194,7 @@ impl Rig {
         why: Option<String>,
         expected: Option<String>,
     ) {
-        let Some(case) = self.case.as_ref().map(|case| case.id.clone()) else { return };
+        let Some(PlannedCase { id: case, .. }) = self.case.clone() else { return };
         if verdict == Verdict::Fail && expected.is_none() {
             self.failed_subtests.push(name.into());
         }

@@ -41,10 +41,10 @@ pub(crate) fn plan(board: &str, sessions: &[(&str, &[&str])], skips: &[(&str, &s
         seed: 42,
         sessions: sessions.iter().map(session).collect(),
         skips: skips.iter().map(skip).collect(),
-        again: String::new(),
         retries: Retries::default(),
         rules: Rules::default(),
         share: None,
+        again: String::new(),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use hil_core::envelope::Envelope;
 
 use crate::lab::args::LabArgs;
 
@@ -82,6 +83,10 @@ pub(crate) struct SelectArgs {
     /// Seed of all chance in the run; the same seed gives the same plan (default: 1)
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
+    /// Make emulated boards smaller devices: ram=256M, cpus=1, disk=2G, or several of them with
+    /// commas; the disk is the boot medium, in which the image must fit
+    #[arg(long, value_name = "LIMITS")]
+    pub(crate) envelope: Option<Envelope>,
     /// More boards, one TOML each, with machines in a `qemu-configs` folder beside; they add to and
     /// override the built-in ones (default: ./boards, if there is one)
     #[arg(long = "boards", value_name = "DIR")]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hil_core::board::Board;
+use hil_core::envelope::Envelope;
 use hil_core::event::Clock;
 use hil_core::mask::Masker;
 use hil_core::plan::{BoardPlan, Selection, plan_board};
@@ -19,6 +20,7 @@ use hil_report::live::colour_on_stdout;
 use hil_report::rebuild::report_of;
 use hil_report::{EventsFile, Live, Merged, Report};
 use hil_run::interrupt;
+use hil_run::prepare::Prepared;
 use hil_run::runner::{BoardRun, Run};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -57,6 +59,10 @@ fn resolve(args: &SelectArgs) -> Result<Resolved, Failure> {
     let mut instances = BTreeMap::new();
     for name in &args.boards {
         let Meant { board, instances: who } = lab::meant(&catalogue, lab.as_ref(), name)?;
+        let board = match &args.envelope {
+            Some(envelope) => Arc::new(enveloped(envelope, &board, &catalogue)?),
+            None => board,
+        };
         if !boards.iter().any(|known| known.name == board.name) {
             instances.insert(board.name.clone(), who);
             boards.push(board);
@@ -65,7 +71,13 @@ fn resolve(args: &SelectArgs) -> Result<Resolved, Failure> {
     let manifests = images::manifests(&boards, &args.images, &instances)?;
     images::check_boots(&boards, &manifests, &catalogue)?;
     // A view of its own: which secrets there are is known only when the manifests are read.
-    let images = images::prepare_all(&manifests, &Live::stderr(Masker::default()))?;
+    let mut images = images::prepare_all(&manifests, &Live::stderr(Masker::default()))?;
+    if let Some(envelope) = &args.envelope {
+        for prepared in images.values_mut().flatten() {
+            let image = Arc::new(envelope.around_image(&prepared.image));
+            *prepared = Arc::new(Prepared { image, ..(**prepared).clone() });
+        }
+    }
     let masker = images::masker(&images)?;
     let selection = Selection {
         suites: &selected.suites,
@@ -74,6 +86,7 @@ fn resolve(args: &SelectArgs) -> Result<Resolved, Failure> {
         expected: &|full| selected.expects(full),
         repeat: args.repeat,
         seed: args.seed,
+        envelope: args.envelope,
     };
     let plan = |board: &Arc<Board>| {
         let of_board: Vec<_> =
@@ -83,6 +96,22 @@ fn resolve(args: &SelectArgs) -> Result<Resolved, Failure> {
     let plans: Vec<BoardPlan> = boards.iter().map(plan).collect();
     let stagger = lab.map_or(0.0, |lab| lab.stagger_s);
     Ok(Resolved { catalogue, boards, instances, stagger, images, plans, masker })
+}
+
+/// The board in its envelope, where its machine can be made so.
+fn enveloped(
+    envelope: &Envelope,
+    board: &Board,
+    catalogue: &Catalogue,
+) -> Result<Board, Failure> {
+    let machine = board.qemu.as_ref().and_then(|on| catalogue.machine(&on.machine));
+    let refused = |why: String| Failure::usage(format!("--envelope {envelope}: {why}"));
+    if let Some(machine) = machine.filter(|_| envelope.ram_mib.is_some())
+        && machine.fixed_memory
+    {
+        return Err(refused(format!("`{}` always has {} MiB", board.name, machine.memory_mib)));
+    }
+    envelope.around(board).map_err(refused)
 }
 
 pub(crate) fn plan(args: &PlanArgs) -> Result<u8, Failure> {
@@ -98,7 +127,8 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<u8, Failure> {
 fn plan_text(plans: &[BoardPlan]) -> String {
     let mut text = String::new();
     for plan in plans {
-        let _ = writeln!(text, "{} (seed {})", plan.board, plan.seed);
+        let envelope = plan.envelope.map(|it| format!(", envelope {it}")).unwrap_or_default();
+        let _ = writeln!(text, "{} (seed {}{envelope})", plan.board, plan.seed);
         for session in &plan.sessions {
             let digest = &session.digest[..12.min(session.digest.len())];
             let _ = writeln!(text, "  {} {digest}", session.image);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::board::Board;
 use crate::case::{Case, Need, Suite};
+use crate::envelope::Envelope;
 use crate::image::Image;
 
 /// Which case; its text form is `suite/name`, or `suite/name#2` for a repetition.
@@ -62,6 +63,9 @@ pub struct PlannedSkip {
 pub struct BoardPlan {
     pub board: String,
     pub seed: u64,
+    /// The smaller device that the board is to be (`--envelope`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub envelope: Option<Envelope>,
     pub sessions: Vec<SessionPlan>,
     pub skips: Vec<PlannedSkip>,
 }
@@ -82,6 +86,7 @@ pub struct Selection<'s> {
     pub expected: &'s dyn Fn(&str) -> Option<String>,
     pub repeat: u32,
     pub seed: u64,
+    pub envelope: Option<Envelope>,
 }
 
 /// Plans one board: each case once, on the first image that has what it needs.
@@ -118,7 +123,13 @@ pub fn plan_board(
         }
     }
     sessions.retain(|session| !session.cases.is_empty());
-    BoardPlan { board: board.name.clone(), seed: selection.seed, sessions, skips }
+    BoardPlan {
+        board: board.name.clone(),
+        seed: selection.seed,
+        envelope: selection.envelope,
+        sessions,
+        skips,
+    }
 }
 
 fn planned(
@@ -219,6 +230,7 @@ mod tests {
             expected: &|_| None,
             repeat,
             seed: 7,
+            envelope: None,
         };
         plan_board(&board, &[(&mini, "d1".into()), (&full, "d2".into())], &selection)
     }

@@ -278,6 +278,7 @@ fn run_on(board: &str, cases: &'static [Case], air: &Arc<Air>) -> Vec<What> {
         required: &|_| false,
         expected: &|_| None,
         repeat: 1,
+        envelope: None,
         seed: 1,
     };
     let plan = plan_board(&board, &[(&image, "d".into())], &selection);

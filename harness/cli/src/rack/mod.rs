@@ -174,7 +174,8 @@ impl Rack for QemuRack {
             Trouble::rack(format!("board `{}` has no emulated machine", board.name))
         })?;
         let qemuboot = boot::read_qemuboot(image).map_err(Trouble::rack)?;
-        let machine = qemuboot.as_ref().map_or(machine.clone(), |boot| boot.apply(&machine));
+        let mut machine = qemuboot.as_ref().map_or(machine.clone(), |boot| boot.apply(&machine));
+        machine.smp = on.and_then(|on| on.cpus).unwrap_or(machine.smp);
         let accel = self.accelerator(&machine).await?;
         let emulator = Emulator::find(machine.emulator(accel.kind))?;
         let corner = self.corner()?;

@@ -58,7 +58,7 @@ impl Bench {
         Ok(bench)
     }
 
-    /// Removes all containers, networks and volumes of cases.
+    /// Removes all containers of cases, with their nameless volumes.
     pub(crate) async fn clear(&self, rig: &mut Rig) -> Outcome {
         let filter = format!("label={LABEL}");
         let left = self.engine.must(rig, &["ps", "--all", "--quiet", "--filter", &filter]).await?;
@@ -167,4 +167,6 @@ pub(crate) const READY: Duration = secs(12);
 const START: Duration = secs(5);
 
 /// Between two questions, where the board offers no event to wait for.
-pub(crate) const PAUSE: Duration = Duration::from_millis(300);
+/// A client costs an emulated board half a second of its time: asking more often would slow down
+/// what is waited for.
+pub(crate) const PAUSE: Duration = secs(1);

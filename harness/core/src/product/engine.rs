@@ -89,9 +89,7 @@ pub trait Engine: Send + Sync {
     async fn inspect(&self, rig: &mut Rig, name: &str) -> Outcome<Standing>;
 
     /// Pulls an image; from a registry on the board itself without TLS, too.
-    async fn pull(&self, rig: &mut Rig, reference: &str) -> Outcome {
-        self.must(rig, &["pull", reference]).await.map(drop)
-    }
+    async fn pull(&self, rig: &mut Rig, reference: &str) -> Outcome;
 
     /// Runs the client; its exit status is the caller's to judge.
     async fn ask(&self, rig: &mut Rig, words: &[&str]) -> Outcome<Ran> {

@@ -20,6 +20,8 @@ pub(super) use podman::PODMAN;
 pub(super) struct Cli {
     client: &'static str,
     daemons: &'static [&'static str],
+    /// The verb that pulls from a registry without TLS, if that is the board's own.
+    pull: &'static [&'static str],
     /// Of `info`: the version of what does the work.
     version: &'static str,
     /// Of `info`: storage driver, cgroup version, runtime, root folder.
@@ -82,6 +84,10 @@ impl Engine for Cli {
     async fn setup(&self, rig: &mut Rig) -> Outcome<Setup> {
         let told = self.told(rig, &["info", "--format", self.setup]).await?;
         setup(&told).or_fail(format!("`info` printed `{told}`"))
+    }
+
+    async fn pull(&self, rig: &mut Rig, reference: &str) -> Outcome {
+        self.must(rig, &[self.pull, &[reference]].concat()).await.map(drop)
     }
 
     async fn inspect(&self, rig: &mut Rig, name: &str) -> Outcome<Standing> {

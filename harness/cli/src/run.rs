@@ -99,11 +99,7 @@ fn resolve(args: &SelectArgs) -> Result<Resolved, Failure> {
 }
 
 /// The board in its envelope, where its machine can be made so.
-fn enveloped(
-    envelope: &Envelope,
-    board: &Board,
-    catalogue: &Catalogue,
-) -> Result<Board, Failure> {
+fn enveloped(envelope: &Envelope, board: &Board, catalogue: &Catalogue) -> Result<Board, Failure> {
     let machine = board.qemu.as_ref().and_then(|on| catalogue.machine(&on.machine));
     let refused = |why: String| Failure::usage(format!("--envelope {envelope}: {why}"));
     if let Some(machine) = machine.filter(|_| envelope.ram_mib.is_some())

@@ -331,6 +331,9 @@ async fn a_port_of_the_board_is_reached_through_the_connection() {
     assert_eq!((answer.len(), answer[599_999]), (600_000, b'5'));
     // Nobody listens any more: the product's, and the connection is as good as before.
     let refused = shell.dial(port, b"12345", soon()).await.unwrap_err();
-    assert!(matches!(&refused, Trouble::Product(why) if why.contains("no connection")), "{refused:?}");
+    assert!(
+        matches!(&refused, Trouble::Product(why) if why.contains("no connection")),
+        "{refused:?}"
+    );
     assert_eq!(shell.exec("echo still", soon()).await.unwrap().text(), "still");
 }

@@ -109,7 +109,8 @@ mod tests {
     fn what_is_written_is_what_is_meant() {
         let envelope: Envelope = "ram=256M,cpus=2,disk=2G".parse().unwrap();
         assert_eq!(envelope.to_string(), "ram=256M,cpus=2,disk=2048M");
-        for wrong in ["ram=256", "ram=0M", "ram=8M", "cpus=0", "rom=1M", "ram=1M,ram=2M", "", "disk"]
+        for wrong in
+            ["ram=256", "ram=0M", "ram=8M", "cpus=0", "rom=1M", "ram=1M,ram=2M", "", "disk"]
         {
             assert!(wrong.parse::<Envelope>().is_err(), "{wrong}");
         }
@@ -123,7 +124,8 @@ mod tests {
         let small = envelope.around(&board).unwrap();
         let on = small.qemu.clone().unwrap();
         assert_eq!((on.memory_mib, on.cpus, small.storage.size_mib), (Some(128), Some(2), None));
-        let image = "name = \"os\"\narch = \"arm\"\nmemory_mib = 700\n[boot.kernel]\nfile = \"k\"\n";
+        let image =
+            "name = \"os\"\narch = \"arm\"\nmemory_mib = 700\n[boot.kernel]\nfile = \"k\"\n";
         let image = Image::parse(image, Path::new("image.toml")).unwrap();
         assert_eq!(envelope.around_image(&image).memory_mib, None);
         let only_disk: Envelope = "disk=1G".parse().unwrap();

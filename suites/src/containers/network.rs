@@ -48,7 +48,8 @@ async fn talk(rig: &mut Rig, bench: &Bench, network: &str) -> Outcome {
     let ask = format!("for n in 1 2 3 4 5; do wget -qO- http://{server}/ && exit; sleep 1; done");
     let said = bench.run(rig, &inside, &["sh", "-c", &ask]).await?;
     check!(said.stdout.contains(&word), "`{server}` was not reached: {}", said.stderr.trim());
-    let other = bench.run(rig, &[], &["wget", "-T", "3", "-qO-", &format!("http://{server}/")]).await?;
+    let other =
+        bench.run(rig, &[], &["wget", "-T", "3", "-qO-", &format!("http://{server}/")]).await?;
     check!(other.status != 0, "a container of another network reached `{server}`");
     Ok(())
 }

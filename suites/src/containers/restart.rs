@@ -81,7 +81,8 @@ pub(super) async fn engine_hangs(rig: &mut Rig, bench: &Bench) -> Outcome {
         return Err(Trouble::Skip(format!("{unit} has no watchdog that would notice a hang")));
     }
     let pid = rig.must(&format!("p=$(pidof {part}); kill -STOP $p; echo $p")).await?;
-    let gone = format!("for n in $(seq 600); do [ -e /proc/{pid} ] || exit 0; sleep 1; done; exit 1");
+    let gone =
+        format!("for n in $(seq 600); do [ -e /proc/{pid} ] || exit 0; sleep 1; done; exit 1");
     let ended = rig.run_in(&gone, secs(90)).await?;
     check!(ended.ok(), "{part} was stopped, and after {limit} nothing had replaced it");
     bench.engine.ready(rig, READY).await.or_fail("the engine did not come back")?;
@@ -95,9 +96,8 @@ pub(super) async fn reboot_restores(rig: &mut Rig, bench: &Bench) -> Outcome {
     rig.must(&format!("mkdir -p {BIND}")).await?;
     let (on_volume, on_bind) = (format!("{volume}:/volume"), format!("{BIND}:/bind"));
     let always = ["--restart=always", "--volume", &on_volume, "--volume", &on_bind];
-    let write = format!(
-        "echo {word} >>/volume/word; echo {word} >>/bind/word; sync; exec sleep 10000"
-    );
+    let write =
+        format!("echo {word} >>/volume/word; echo {word} >>/bind/word; sync; exec sleep 10000");
     let always = bench.start(rig, "always", &always, &["sh", "-c", &write]).await?;
     let stopped = bench.start(rig, "stopped", &["--restart=unless-stopped"], SLEEP).await?;
     let never = bench.start(rig, "never", &["--restart=no"], SLEEP).await?;

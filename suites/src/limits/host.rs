@@ -96,7 +96,8 @@ impl Spent<'_> {
         neighbour.is_unharmed(rig, bench).await?;
         if rig.image().os.init == Some(Init::Systemd) {
             let word = bench.name(rig, what);
-            let log = format!("logger {word}; sleep 1; journalctl --no-pager -n 50 | grep -c {word}");
+            let log =
+                format!("logger {word}; sleep 1; journalctl --no-pager -n 50 | grep -c {word}");
             let logged = rig.run(&log).await?;
             check!(logged.ok(), "without {what} the journal lost a line: {}", logged.said());
         }

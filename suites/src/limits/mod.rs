@@ -59,7 +59,9 @@ pub(crate) const SUITE: Suite = Suite {
             .needs(CONTAINERS)
             .isolation(Fork),
         Case::new("fork-bomb", secs(60), on_bench!(processes::fork_bomb))
-            .about("A fork bomb in a container leaves the host usable, and goes with its container.")
+            .about(
+                "A fork bomb in a container leaves the host usable, and goes with its container.",
+            )
             .needs(CONTAINERS)
             .isolation(Fork),
         Case::new("host-out-of-memory", secs(90), on_bench!(host::out_of_memory))

@@ -39,7 +39,11 @@ pub(super) async fn fork_bomb(rig: &mut Rig, bench: &Bench) -> Outcome {
     }
     neighbour.is_unharmed(rig, bench).await?;
     guardians.still_stand(rig, bench).await?;
-    bench.engine.must(rig, &["rm", "--force", &bomb]).await.or_fail("the bomb cannot be removed")?;
+    bench
+        .engine
+        .must(rig, &["rm", "--force", &bomb])
+        .await
+        .or_fail("the bomb cannot be removed")?;
     let left = rig.run(&format!("[ ! -e /proc/{} ]", cgroup.pid)).await?;
     check!(left.ok(), "the bomb's first process outlived its container");
     Ok(())

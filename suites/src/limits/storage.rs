@@ -93,8 +93,7 @@ const ROOT: u64 = 16 << 20;
 
 pub(super) async fn root_size(rig: &mut Rig, bench: &Bench) -> Outcome {
     let size = format!("--storage-opt=size={ROOT}");
-    let container =
-        Container { image: &bench.image, options: &[&size], command: &["true"] };
+    let container = Container { image: &bench.image, options: &[&size], command: &["true"] };
     let ran = bench.engine.run(rig, &container).await?;
     if ran.status != 0 {
         let why = ran.stderr.lines().next().unwrap_or("no word about it").trim().to_string();

@@ -129,7 +129,11 @@ pub enum Medium {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default, expecting = "a table with `medium`, `size_mib` and `power_of_two`")]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a table with `medium`, `size_mib` and `power_of_two`"
+)]
 pub struct StorageSpec {
     /// Of emulated boards only, `virtio-wb` if absent: what a cut takes from a real card or disk
     /// is up to the card or disk.

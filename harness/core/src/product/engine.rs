@@ -126,7 +126,9 @@ pub trait Engine: Send + Sync {
             };
             if deadline.passed() {
                 let name = self.name();
-                return Err(Trouble::product(format!("no answer from {name} in {deadline}: {why}")));
+                return Err(Trouble::product(format!(
+                    "no answer from {name} in {deadline}: {why}"
+                )));
             }
             // The engine offers no event to wait for; its own answer is polled.
             tokio::time::sleep(Duration::from_millis(500)).await;

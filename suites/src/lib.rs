@@ -1,14 +1,16 @@
 //! The suites. One module a suite; each case is an async function over a rig and nothing else.
 //! `custom` makes suites of folders with a `suite.toml`, whose cases are scripts.
 
+mod bench;
 mod boot;
 mod containers;
 pub mod custom;
+mod limits;
 
 use hil_core::case::Suite;
 
 /// Every suite there is, in the order in which they run.
-pub const SUITES: &[Suite] = &[boot::SUITE, containers::SUITE];
+pub const SUITES: &[Suite] = &[boot::SUITE, containers::SUITE, limits::SUITE];
 
 #[cfg(test)]
 mod tests {

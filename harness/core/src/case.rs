@@ -25,6 +25,8 @@ pub enum Need {
     Engine,
     /// A container image in the image's own file system.
     OfflineImage,
+    /// The manifest says how the engine is set up.
+    EngineSetup,
     Systemd,
     Slots,
     Updater,
@@ -48,6 +50,9 @@ impl Need {
             Need::Network => "the board has no working network",
             Need::Engine => "no [engine.…] in image.toml",
             Need::OfflineImage => "no offline_image in the [engine.…] table of image.toml",
+            Need::EngineSetup => {
+                "no storage_driver, cgroup or runtime in the [engine.…] table of image.toml"
+            }
             Need::Systemd => "the image does not run systemd ([os] init)",
             Need::Slots => "no [slots] in image.toml",
             Need::Updater => "no [updater.…] in image.toml",
@@ -68,6 +73,7 @@ impl fmt::Display for Need {
             Need::Network => "network",
             Need::Engine => "engine",
             Need::OfflineImage => "offline-image",
+            Need::EngineSetup => "engine-setup",
             Need::Systemd => "systemd",
             Need::Slots => "slots",
             Need::Updater => "updater",

@@ -8,6 +8,7 @@ pub mod arch;
 pub mod board;
 pub mod case;
 pub mod deadline;
+pub mod envelope;
 pub mod event;
 pub mod image;
 pub mod located;

@@ -1,6 +1,7 @@
 //! The traits a rig is made of: power, console, shell. One implementation a device kind.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -284,6 +285,18 @@ pub trait Shell: Send {
         progress: Progress<'_>,
         deadline: Deadline,
     ) -> Outcome;
+    /// Connects to a TCP port of the board at `to`, an address of its own, sends `request` and reads
+    /// until the board closes. A channel that carries no other is a [`Trouble::Skip`]; a port on
+    /// which nobody answers is the product's.
+    async fn dial(
+        &mut self,
+        to: SocketAddr,
+        request: &[u8],
+        deadline: Deadline,
+    ) -> Outcome<Vec<u8>> {
+        let _ = (request, deadline);
+        Err(Trouble::Skip(format!("{} cannot reach port {} of the board", self.name(), to.port())))
+    }
     /// Forgets the session: the board lost power or was reset.
     fn forget(&mut self);
     /// What [`Shell::recall`] must know to go on with this session after the board was saved; `None`

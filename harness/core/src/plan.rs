@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::board::Board;
 use crate::case::{Case, Isolation, Need, Suite};
+use crate::envelope::Envelope;
 use crate::image::Image;
 use crate::rules::Rules;
 use crate::shard::Share;
@@ -84,6 +85,9 @@ pub struct Retries {
 pub struct BoardPlan {
     pub board: String,
     pub seed: u64,
+    /// The smaller device that the board is to be (`--envelope`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub envelope: Option<Envelope>,
     pub sessions: Vec<SessionPlan>,
     pub skips: Vec<PlannedSkip>,
     #[serde(default)]
@@ -124,6 +128,7 @@ pub struct Selection<'s> {
     pub seed: u64,
     /// What the cases start from that ask for a fork.
     pub forks_as: Isolation,
+    pub envelope: Option<Envelope>,
 }
 
 /// Plans one board: each case once, on the first image that has what it needs.
@@ -167,6 +172,7 @@ pub fn plan_board(
     BoardPlan {
         board: board.name.clone(),
         seed: selection.seed,
+        envelope: selection.envelope,
         sessions,
         skips,
         retries: Retries::default(),
@@ -277,6 +283,7 @@ mod tests {
             repeat,
             seed: 7,
             forks_as: Isolation::Fork,
+            envelope: None,
         };
         plan_board(&board, &[(&mini, "d1".into()), (&full, "d2".into())], &selection)
     }

@@ -108,6 +108,15 @@ impl Shell for PortedSsh {
         self.opened()?.download(remote, local, progress, deadline).await
     }
 
+    async fn dial(
+        &mut self,
+        to: SocketAddr,
+        request: &[u8],
+        deadline: Deadline,
+    ) -> Outcome<Vec<u8>> {
+        self.opened()?.dial(to, request, deadline).await
+    }
+
     fn forget(&mut self) {
         self.shell = None;
     }

@@ -302,6 +302,52 @@ impl Link {
         }
     }
 
+    /// Sends `request` to a TCP port as the server reaches it, and reads until that closes.
+    pub(crate) fn dial(
+        &self,
+        to: SocketAddr,
+        request: &[u8],
+        most: usize,
+        until: Instant,
+    ) -> Step<Vec<u8>> {
+        let host = to.ip().to_string();
+        let open = || self.session.channel_direct_tcpip(&host, to.port(), None);
+        let mut channel = match self.drive(until, open) {
+            // The server lives and says that nobody listens there, or that it forwards nothing.
+            Err(Failure::Line(why)) if self.is_alive() => {
+                return Err(Failure::Refused(format!("no connection to {to}: {why}")));
+            }
+            other => other?,
+        };
+        let mut sent = 0;
+        while sent < request.len() {
+            match channel.write(&request[sent..]) {
+                Ok(n) => sent += n,
+                Err(error) => self.again_io(&error, until)?,
+            }
+        }
+        let (mut answer, mut buffer) = (Vec::new(), vec![0; 16 << 10]);
+        while !channel.eof() {
+            match channel.read(&mut buffer) {
+                Ok(0) if !channel.eof() => self.ready(until, "the port does not answer")?,
+                Ok(n) => answer.extend_from_slice(&buffer[..n]),
+                Err(error) => self.again_io(&error, until)?,
+            }
+            if answer.len() > most {
+                return Err(Failure::Host(format!("{to} sent more than {} MiB", most >> 20)));
+            }
+        }
+        Ok(answer)
+    }
+
+    /// As [`Link::again`], of a channel's reading and writing.
+    fn again_io(&self, error: &std::io::Error, until: Instant) -> Step {
+        match error.kind() {
+            ErrorKind::WouldBlock => self.ready(until, "the port does not answer"),
+            _ => Err(Failure::Line(error.to_string())),
+        }
+    }
+
     fn ending(&self, channel: &mut Channel, until: Instant) -> Step<i32> {
         for step in [Channel::close, Channel::wait_close] {
             while let Err(error) = step(channel) {

@@ -7,6 +7,7 @@ mod worker;
 
 use std::fs::File;
 use std::io::{Read, Write, empty};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -260,6 +261,18 @@ impl Shell for SshShell {
         let remote = remote.to_string();
         let work = move |wire: &mut Wire, until| download(wire, &remote, file, &steps, until);
         self.on_wire(&what, deadline, Some((progress, receiver)), work).await
+    }
+
+    async fn dial(
+        &mut self,
+        to: SocketAddr,
+        request: &[u8],
+        deadline: Deadline,
+    ) -> Outcome<Vec<u8>> {
+        self.open(deadline).await?;
+        let request = request.to_vec();
+        let work = move |wire: &mut Wire, until| wire.link(until)?.dial(to, &request, MOST, until);
+        self.on_wire(&format!("port {} of the board", to.port()), deadline, None, work).await
     }
 
     fn forget(&mut self) {

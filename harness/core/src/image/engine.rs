@@ -24,6 +24,29 @@ impl EngineSpec {
 pub struct EngineFacts {
     /// A docker-archive in the image's file system, for boards without a network.
     pub offline_image: Option<OfflineImage>,
+    /// Seconds after the board is ready in which the engine answers, on a fast host.
+    #[schemars(range(min = 1, max = 3600))]
+    pub ready_s: Option<u64>,
+    /// What the engine must say of itself: `overlay2`.
+    pub storage_driver: Option<String>,
+    /// The version of the control groups it uses.
+    pub cgroup: Option<CgroupVersion>,
+    /// The program that starts containers: `runc`, `crun`.
+    pub runtime: Option<String>,
+}
+
+impl EngineFacts {
+    /// Whether the manifest says how the engine is set up.
+    pub fn tells_setup(&self) -> bool {
+        self.storage_driver.is_some() || self.cgroup.is_some() || self.runtime.is_some()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CgroupVersion {
+    V1,
+    V2,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

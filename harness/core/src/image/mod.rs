@@ -16,7 +16,7 @@ use crate::case::Need;
 use crate::located::{ConfigError, from_toml};
 use crate::stage::StageMarks;
 
-pub use engine::{EngineFacts, EngineSpec, OfflineImage};
+pub use engine::{CgroupVersion, EngineFacts, EngineSpec, OfflineImage};
 pub use uboot::{Sent, UBootLines};
 pub use updater::{Rauc, UpdaterSpec};
 
@@ -353,8 +353,10 @@ impl Image {
         add(self.ssh.is_some() || self.login.is_some(), Need::Shell);
         add(self.login.is_some(), Need::ConsoleShell);
         add(self.engine.is_some(), Need::Engine);
-        let offline = self.engine.as_ref().and_then(|engine| engine.facts().offline_image.as_ref());
+        let facts = self.engine.as_ref().map(EngineSpec::facts);
+        let offline = facts.and_then(|facts| facts.offline_image.as_ref());
         add(offline.is_some(), Need::OfflineImage);
+        add(facts.is_some_and(EngineFacts::tells_setup), Need::EngineSetup);
         add(self.os.init == Some(Init::Systemd), Need::Systemd);
         add(self.slots.is_some(), Need::Slots);
         add(self.updater.is_some(), Need::Updater);

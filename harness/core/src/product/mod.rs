@@ -7,6 +7,6 @@ mod engine;
 mod os;
 mod updater;
 
-pub use engine::{Container, Engine, Ran};
+pub use engine::{Container, Engine, Ran, Setup, Standing};
 pub use os::Os;
 pub use updater::Updater;

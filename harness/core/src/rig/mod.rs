@@ -6,6 +6,7 @@ mod line;
 mod twin;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,6 +73,11 @@ pub struct Rig {
 
 /// The kernel makes one anew at each boot (`Documentation/admin-guide/sysctl/kernel.rst`).
 const BOOT_ID: &str = "cat /proc/sys/kernel/random/boot_id";
+
+/// The board's own address: no loopback, which would be another way to a container than the
+/// network's, and no bridge of the engine's.
+const ADDRESS: &str = "ip -4 -o addr show scope global \
+     | awk '$2 !~ /^(docker|br-|balena|podman|cni|veth)/ { sub(\"/.*\", \"\", $4); print $4; exit }'";
 
 /// Stopping services may take this long on a fast host; container engines give 10 s to each.
 const SHUTDOWN: Duration = secs(15);
@@ -403,6 +409,17 @@ impl Rig {
             Some(shell) => Ok(&mut **shell),
             None => Err(lacking(Need::ConsoleShell)),
         }
+    }
+
+    /// Sends `request` to a TCP port of the board, over its network, and reads until the board
+    /// closes. Over SSH's own connection, so that it works wherever SSH does.
+    pub async fn dial(&mut self, port: u16, request: &str) -> Outcome<String> {
+        let address = self.must(ADDRESS).await?;
+        let ip = address.parse().ok().or_fail(format!("the board has no address: `{address}`"))?;
+        let deadline = self.within(secs(10));
+        let shell = self.shell().ok_or_else(|| lacking(Need::Shell))?;
+        let answer = shell.dial(SocketAddr::new(ip, port), request.as_bytes(), deadline).await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
     /// Runs a command; its exit status is the caller's to judge.

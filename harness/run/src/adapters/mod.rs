@@ -1,13 +1,12 @@
 //! Adapters: how each kind of OS, engine and updater is asked. One small file a kind.
 
-mod docker;
+mod engine;
 mod linux;
 mod rauc;
 
 use std::sync::Arc;
 
 use hil_core::image::{EngineSpec, Image, UpdaterSpec};
-use hil_core::parts::quoted;
 use hil_core::product::{Engine, Updater};
 use hil_core::rig::Adapters;
 
@@ -15,9 +14,9 @@ use hil_core::rig::Adapters;
 pub fn for_image(image: &Image) -> Adapters {
     let engine = image.engine.as_ref().map(|spec| -> Arc<dyn Engine> {
         match spec {
-            EngineSpec::Docker(_) => Arc::new(docker::Docker::new("docker")),
-            EngineSpec::BalenaEngine(_) => Arc::new(docker::Docker::new("balena-engine")),
-            EngineSpec::Podman(_) => Arc::new(docker::Docker::new("podman")),
+            EngineSpec::Docker(_) => Arc::new(engine::DOCKER),
+            EngineSpec::BalenaEngine(_) => Arc::new(engine::BALENA_ENGINE),
+            EngineSpec::Podman(_) => Arc::new(engine::PODMAN),
         }
     });
     let updater = image.updater.as_ref().map(|spec| -> Arc<dyn Updater> {

@@ -1,0 +1,119 @@
+//! Container engines: a client with Docker's verbs, and what each kind says in its own way.
+
+mod balena_engine;
+mod docker;
+mod podman;
+
+use async_trait::async_trait;
+use hil_core::parts::quoted;
+use hil_core::product::{Engine, Setup, Standing};
+use hil_core::rig::Rig;
+use hil_core::trouble::{OrFail, Outcome, Trouble};
+
+pub(super) use balena_engine::BALENA_ENGINE;
+pub(super) use docker::DOCKER;
+pub(super) use podman::PODMAN;
+
+/// One kind of engine, as data. The formats are Go templates for the client's `--format`, their
+/// fields separated by `|`.
+pub(super) struct Cli {
+    client: &'static str,
+    daemons: &'static [&'static str],
+    /// The verb that pulls from a registry without TLS, if that is the board's own.
+    pull: &'static [&'static str],
+    /// Of `info`: the version of what does the work.
+    version: &'static str,
+    /// Of `info`: storage driver, cgroup version, runtime, root folder.
+    setup: &'static str,
+    /// Of `inspect`: running, exit code, restarts, process id, health.
+    standing: &'static str,
+}
+
+impl Cli {
+    async fn told(&self, rig: &mut Rig, words: &[&str]) -> Outcome<String> {
+        Ok(self.must(rig, words).await?.stdout.trim().to_string())
+    }
+}
+
+fn standing(told: &str) -> Option<Standing> {
+    let mut fields = told.split('|');
+    Some(Standing {
+        running: fields.next()?.parse().ok()?,
+        exit_code: fields.next()?.parse().ok()?,
+        restarts: fields.next()?.parse().ok()?,
+        pid: fields.next()?.parse().ok()?,
+        health: fields.next()?.to_string(),
+    })
+}
+
+fn setup(told: &str) -> Option<Setup> {
+    let mut fields = told.split('|').map(str::to_string);
+    Some(Setup {
+        storage_driver: fields.next()?,
+        cgroup: fields.next()?.trim_start_matches('v').to_string(),
+        runtime: fields.next()?,
+        root: fields.next()?,
+    })
+}
+
+#[async_trait]
+impl Engine for Cli {
+    fn name(&self) -> &'static str {
+        self.client
+    }
+
+    fn daemons(&self) -> &'static [&'static str] {
+        self.daemons
+    }
+
+    fn line(&self, words: &[&str]) -> String {
+        let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+        format!("{} {}", self.client, words.join(" "))
+    }
+
+    async fn version(&self, rig: &mut Rig) -> Outcome<String> {
+        let version = self.told(rig, &["info", "--format", self.version]).await?;
+        // Without its daemon a client of Docker's says nothing here, and may end well all the same.
+        match version.is_empty() {
+            true => Err(Trouble::product("`info` names no version")),
+            false => Ok(version),
+        }
+    }
+
+    async fn setup(&self, rig: &mut Rig) -> Outcome<Setup> {
+        let told = self.told(rig, &["info", "--format", self.setup]).await?;
+        setup(&told).or_fail(format!("`info` printed `{told}`"))
+    }
+
+    async fn pull(&self, rig: &mut Rig, reference: &str) -> Outcome {
+        self.must(rig, &[self.pull, &[reference]].concat()).await.map(drop)
+    }
+
+    async fn inspect(&self, rig: &mut Rig, name: &str) -> Outcome<Standing> {
+        let words = ["container", "inspect", "--format", self.standing, name];
+        let told = self.told(rig, &words).await?;
+        standing(&told).or_fail(format!("`inspect` printed `{told}`"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_engines_print_is_understood() {
+        let told = standing("true|0|2|4711|healthy");
+        let expected = Standing {
+            running: true,
+            exit_code: 0,
+            restarts: 2,
+            health: "healthy".into(),
+            pid: 4711,
+        };
+        assert_eq!(told, Some(expected));
+        assert_eq!(standing("false|137|0|0|").map(|told| told.health), Some(String::new()));
+        assert_eq!(standing("Error"), None);
+        assert_eq!(setup("overlay|v2|crun|/var").map(|told| told.cgroup), Some("2".into()));
+        assert_eq!(setup("overlay2|2|runc"), None);
+    }
+}

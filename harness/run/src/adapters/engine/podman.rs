@@ -1,0 +1,15 @@
+//! podman: no daemon, and names of its own for what it says (4.3). Containers with a restart
+//! policy are started after a boot by `podman-restart.service`, which the image must have enabled.
+
+use super::Cli;
+
+pub(in super::super) const PODMAN: Cli = Cli {
+    client: "podman",
+    daemons: &[],
+    pull: &["pull", "--tls-verify=false"],
+    version: "{{.Version.Version}}",
+    setup: "{{.Store.GraphDriverName}}|{{.Host.CgroupsVersion}}|{{.Host.OCIRuntime.Name}}|\
+            {{.Store.GraphRoot}}",
+    standing: "{{.State.Running}}|{{.State.ExitCode}}|{{.RestartCount}}|{{.State.Pid}}|\
+               {{.State.Health.Status}}",
+};

@@ -1,0 +1,169 @@
+//! The engine at work for one case: the offline image loaded, containers with names of the case's
+//! own, and all of them removed when the case ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hil_core::prelude::*;
+use hil_core::product::{Container, Engine, Ran, Setup, Standing};
+
+/// What every case needs that runs a container.
+pub(crate) const CONTAINERS: &[Need] = &[Need::Shell, Need::Engine, Need::OfflineImage];
+
+/// Marks all that cases make, so that it can be found again whatever became of its case.
+const LABEL: &str = "hil.case";
+
+/// A sleeper that ends when it is asked to: what a limited container mostly does.
+pub(crate) const SLEEP: &[&str] = &["sleep", "10000"];
+
+/// The engine, as one case uses it.
+pub(crate) struct Bench {
+    pub(crate) engine: Arc<dyn Engine>,
+    /// The tag of the offline image.
+    pub(crate) image: String,
+    /// Where that image's archive stands on the target.
+    pub(crate) archive: String,
+}
+
+/// A case's body over a rig and a [`Bench`], with the bench cleared at its end.
+macro_rules! on_bench {
+    ($function:path) => {
+        ::hil_core::case::Body::Code(|rig| {
+            ::std::boxed::Box::pin(async move {
+                let bench = $crate::bench::Bench::open(rig).await?;
+                let outcome = $function(rig, &bench).await;
+                // What the case found comes first; a bench that cannot be cleared comes second.
+                let cleared = bench.clear(rig).await;
+                outcome.and(cleared)
+            })
+        })
+    };
+}
+pub(crate) use on_bench;
+
+impl Bench {
+    /// Waits for the engine, removes what a case before this one had to leave, loads the image.
+    pub(crate) async fn open(rig: &mut Rig) -> Outcome<Bench> {
+        let engine = rig.engine()?;
+        let facts = rig.image().engine.as_ref().map(|spec| spec.facts().clone());
+        let image = facts.and_then(|facts| facts.offline_image);
+        let image = image.ok_or_else(|| Trouble::Skip(Need::OfflineImage.hint().into()))?;
+        engine.ready(rig).await?;
+        let bench = Bench { engine, image: image.tag, archive: image.path };
+        bench.clear(rig).await?;
+        let known = bench.engine.must(rig, &["images", "--quiet", &bench.image]).await?;
+        if known.stdout.trim().is_empty() {
+            bench.engine.load(rig, &bench.archive).await?;
+        }
+        Ok(bench)
+    }
+
+    /// Removes all containers of cases, with their nameless volumes.
+    pub(crate) async fn clear(&self, rig: &mut Rig) -> Outcome {
+        let filter = format!("label={LABEL}");
+        let left = self.engine.must(rig, &["ps", "--all", "--quiet", "--filter", &filter]).await?;
+        let left: Vec<&str> = left.stdout.split_whitespace().collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        let remove = [&["rm", "--force", "--volumes"], left.as_slice()].concat();
+        self.engine.must(rig, &remove).await.map(drop)
+    }
+
+    /// Runs to the end.
+    pub(crate) async fn run(
+        &self,
+        rig: &mut Rig,
+        options: &[&str],
+        command: &[&str],
+    ) -> Outcome<Ran> {
+        let container = Container { image: &self.image, options, command };
+        self.engine.run(rig, &container).await
+    }
+
+    /// Runs to the end, which must be a good one; what it said.
+    pub(crate) async fn must_run(
+        &self,
+        rig: &mut Rig,
+        options: &[&str],
+        command: &[&str],
+    ) -> Outcome<String> {
+        let ran = self.run(rig, options, command).await?;
+        check!(ran.status == 0, "a container ended with status {}: {}", ran.status, ran.stderr);
+        Ok(ran.stdout)
+    }
+
+    /// Starts a container in the background; its name, made of `role` and the case's seed.
+    pub(crate) async fn start(
+        &self,
+        rig: &mut Rig,
+        role: &str,
+        options: &[&str],
+        command: &[&str],
+    ) -> Outcome<String> {
+        let name = self.name(rig, role);
+        let options = [&["--label", LABEL], options].concat();
+        let container = Container { image: &self.image, options: &options, command };
+        self.engine.start(rig, &name, &container).await?;
+        Ok(name)
+    }
+
+    /// Starts several containers side by side, by one command of the target's shell.
+    pub(crate) async fn start_at_once(
+        &self,
+        rig: &mut Rig,
+        count: usize,
+        command: &[&str],
+    ) -> Outcome<Vec<String>> {
+        let names: Vec<String> = (1..=count).map(|n| self.name(rig, &format!("n{n}"))).collect();
+        let container = Container { image: &self.image, options: &["--label", LABEL], command };
+        let line = |name: &String| {
+            self.engine.line(&container.words(&["run", "--detach", "--name", name]))
+        };
+        let lines: Vec<String> = names.iter().map(|name| line(name) + " & ").collect();
+        let ran = rig.run_in(&(lines.concat() + "wait"), START * (count as u32)).await?;
+        check!(ran.ok(), "{count} starts at once ended with status {}: {}", ran.status, ran.said());
+        Ok(names)
+    }
+
+    /// A name that no other case's object has.
+    pub(crate) fn name(&self, rig: &Rig, role: &str) -> String {
+        format!("hil-{role}-{:x}", rig.seed())
+    }
+
+    pub(crate) async fn inspect(&self, rig: &mut Rig, name: &str) -> Outcome<Standing> {
+        self.engine.inspect(rig, name).await
+    }
+
+    pub(crate) async fn setup(&self, rig: &mut Rig) -> Outcome<Setup> {
+        self.engine.setup(rig).await
+    }
+
+    /// Waits until a container stands as it should, at most `span` on a fast host.
+    pub(crate) async fn becomes(
+        &self,
+        rig: &mut Rig,
+        name: &str,
+        what: &str,
+        span: Duration,
+        wanted: impl Fn(&Standing) -> bool + Send,
+    ) -> Outcome<Standing> {
+        let deadline = rig.within(span);
+        loop {
+            let standing = self.inspect(rig, name).await?;
+            if wanted(&standing) {
+                return Ok(standing);
+            }
+            check!(!deadline.passed(), "{what} did not come within {deadline}: {standing:?}");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// For one container's start, on a fast host.
+const START: Duration = secs(5);
+
+/// Between two questions, where the board offers no event to wait for.
+/// A client costs an emulated board half a second of its time: asking more often would slow down
+/// what is waited for.
+pub(crate) const PAUSE: Duration = secs(1);

@@ -1,0 +1,53 @@
+//! Data: volumes and bind mounts outlive their containers, the image store an engine's death.
+
+use hil_core::prelude::*;
+use hil_core::product::Container;
+
+use super::restart::kill_command;
+use crate::bench::Bench;
+
+/// A folder of the board's that outlives a reboot: what the FHS promises of /var/lib.
+pub(super) const BIND: &str = "/var/lib/hil-bind";
+
+pub(super) async fn outlives_container(rig: &mut Rig, bench: &Bench) -> Outcome {
+    let (word, volume) = (bench.name(rig, "word"), bench.name(rig, "volume"));
+    rig.must(&format!("mkdir -p {BIND}")).await?;
+    let (on_volume, on_bind) = (format!("{volume}:/volume"), format!("{BIND}:/bind"));
+    let mounts = ["--volume", &on_volume, "--volume", &on_bind];
+    let write = format!("echo {word} >/volume/word; echo {word} >/bind/word; ls /volume");
+    bench.must_run(rig, &mounts, &["sh", "-c", &write]).await?;
+    for place in ["volume", "bind"] {
+        let read = ["cat", &format!("/{place}/word")];
+        let said = bench.run(rig, &mounts, &read).await?;
+        check!(said.stdout.trim() == word, "the {place} lost what was written: {said:?}");
+    }
+    let outside = rig.run(&format!("cat {BIND}/word; rm -rf {BIND}")).await?;
+    check!(outside.text() == word, "the bind's file is not in the board's folder");
+    bench.engine.must(rig, &["volume", "rm", &volume]).await.map(drop)
+}
+
+/// All of the image's own program, which its container reads back through the store.
+const PROGRAM: &str = "/bin/busybox";
+
+pub(super) async fn killed_while_loading(rig: &mut Rig, bench: &Bench) -> Outcome {
+    let sum = ["sha256sum", PROGRAM];
+    let before = bench.must_run(rig, &[], &sum).await?;
+    bench.engine.must(rig, &["rmi", "--force", &bench.image]).await?;
+    let load = bench.engine.line(&["load", "--input", &bench.archive]);
+    // One command for both, so that the load is met at work.
+    let kill = kill_command(bench)?;
+    rig.run(&format!("{load} >/dev/null 2>&1 & sleep 0.4; {kill}; wait")).await?;
+    bench.engine.ready(rig).await.or_fail("the engine did not come back")?;
+
+    let known = bench.engine.must(rig, &["images", "--quiet", &bench.image]).await?;
+    if !known.stdout.trim().is_empty() {
+        // An image that is listed is there in whole.
+        let container = Container { image: &bench.image, command: &sum, ..Default::default() };
+        let ran = bench.engine.run(rig, &container).await?;
+        check!(ran.stdout == before, "the image is listed and its {PROGRAM} is broken: {ran:?}");
+    }
+    bench.engine.load(rig, &bench.archive).await.or_fail("the image cannot be loaded again")?;
+    let after = bench.must_run(rig, &[], &sum).await?;
+    check!(after == before, "{PROGRAM} in the image was {before:?} and is {after:?}");
+    Ok(())
+}

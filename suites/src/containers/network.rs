@@ -1,0 +1,55 @@
+//! Networks: a published port answers at the board's address, containers of one network talk.
+
+use hil_core::prelude::*;
+
+use crate::bench::{Bench, PAUSE};
+
+/// On which a case's container is reached from outside.
+const PORT: u16 = 18_080;
+
+/// Serves one word over HTTP, without a file system that it could not write.
+fn serving(word: &str) -> String {
+    format!("mkdir -p /tmp/www; echo {word} >/tmp/www/index.html; exec httpd -f -p 80 -h /tmp/www")
+}
+
+pub(super) async fn published_port(rig: &mut Rig, bench: &Bench) -> Outcome {
+    let word = bench.name(rig, "word");
+    let publish = format!("{PORT}:80");
+    bench.start(rig, "web", &["--publish", &publish], &["sh", "-c", &serving(&word)]).await?;
+    let deadline = rig.within(secs(10));
+    loop {
+        let why = match rig.dial(PORT, "GET /index.html HTTP/1.0\r\n\r\n").await {
+            Ok(answer) if answer.contains(&word) => return Ok(()),
+            Ok(answer) => format!("it sent {:?}", answer.chars().take(200).collect::<String>()),
+            Err(Trouble::Product(why)) => why,
+            Err(other) => return Err(other),
+        };
+        // The port is open before the server in the container listens.
+        check!(!deadline.passed(), "port {PORT} of the board did not answer: {why}");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+pub(super) async fn containers_talk(rig: &mut Rig, bench: &Bench) -> Outcome {
+    let network = bench.name(rig, "net");
+    bench.engine.must(rig, &["network", "create", &network]).await?;
+    let outcome = talk(rig, bench, &network).await;
+    // A network goes only when nobody is in it.
+    bench.clear(rig).await?;
+    bench.engine.must(rig, &["network", "rm", &network]).await?;
+    outcome
+}
+
+async fn talk(rig: &mut Rig, bench: &Bench, network: &str) -> Outcome {
+    let word = bench.name(rig, "word");
+    let inside = ["--network", network];
+    let serve = serving(&word);
+    let server = bench.start(rig, "server", &inside, &["sh", "-c", &serve]).await?;
+    let ask = format!("for n in 1 2 3 4 5; do wget -qO- http://{server}/ && exit; sleep 1; done");
+    let said = bench.run(rig, &inside, &["sh", "-c", &ask]).await?;
+    check!(said.stdout.contains(&word), "`{server}` was not reached: {}", said.stderr.trim());
+    let other =
+        bench.run(rig, &[], &["wget", "-T", "3", "-qO-", &format!("http://{server}/")]).await?;
+    check!(other.status != 0, "a container of another network reached `{server}`");
+    Ok(())
+}

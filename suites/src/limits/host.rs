@@ -1,0 +1,110 @@
+//! The host, when a container takes all there is: memory, space, inodes.
+
+use hil_core::image::Init;
+use hil_core::prelude::*;
+
+use super::finding;
+use super::neighbour::{Guardians, Neighbour};
+use crate::bench::Bench;
+
+pub(super) async fn out_of_memory(rig: &mut Rig, bench: &Bench) -> Outcome {
+    let neighbour = Neighbour::start(rig, bench).await?;
+    let guardians = Guardians::of(rig, bench).await?;
+    // Nearly all the RAM there is, which nobody can have; more the kernel would not promise.
+    let total = rig.must("sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo").await?;
+    let total: u64 = total.parse().ok().or_fail(format!("/proc/meminfo says `{total}`"))?;
+    let block = format!("bs={}k", total * 95 / 100);
+    let hog = ["dd", "if=/dev/zero", "of=/dev/null", &block, "count=1"];
+    let ran = bench.run(rig, &[], &hog).await?;
+    check!(ran.status == 137, "the hog ended with {}, not killed by the kernel", ran.status);
+    neighbour.is_unharmed(rig, bench).await?;
+    guardians.still_stand(rig, bench).await
+}
+
+/// Fills the file system of the folder it runs in, reserved blocks and all. What `fallocate` cannot
+/// have in one piece is written.
+const FILL: &str = "free=$(($(stat -f -c '%f * %S' .))); \
+     for less in 0 1 2 4 8 16 32; do \
+         fallocate -l $((free - (less << 20))) hil-full && break; done 2>/dev/null; \
+     dd if=/dev/zero of=hil-full-rest bs=64k 2>/dev/null; \
+     dd if=/dev/zero of=hil-full-rest bs=1k oflag=append conv=notrunc 2>/dev/null; \
+     sync; df -Pk . | awk 'NR == 2 { print $4 }'";
+
+pub(super) async fn data_full(rig: &mut Rig, bench: &Bench) -> Outcome {
+    let root = bench.setup(rig).await?.root;
+    let spent = Spent { root: &root, left: "hil-full hil-full-rest", what: "space" };
+    spent.behaves(rig, bench, FILL).await
+}
+
+/// More than this many files are not made: on a large disk it would take hours.
+const MOST_INODES: u64 = 150_000;
+
+pub(super) async fn inodes_exhausted(rig: &mut Rig, bench: &Bench) -> Outcome {
+    let root = bench.setup(rig).await?.root;
+    let free = rig.must(&format!("df -Pi {root} | awk 'NR == 2 {{ print $4 }}'")).await?;
+    let free: u64 = free.parse().ok().or_fail(format!("df -i says `{free}`"))?;
+    if free == 0 || free > MOST_INODES {
+        return Err(finding(format!("{free} free inodes under {root}: too many to use up here")));
+    }
+    let use_up = format!(
+        "mkdir -p hil-inodes && cd hil-inodes && \
+         seq {free} | xargs touch 2>/dev/null; df -Pi . | awk 'NR == 2 {{ print $4 }}'"
+    );
+    let spent = Spent { root: &root, left: "hil-inodes", what: "inodes" };
+    spent.behaves(rig, bench, &use_up).await
+}
+
+/// Something that the engine's file system has run out of.
+struct Spent<'s> {
+    /// The engine's folder.
+    root: &'s str,
+    /// What was put there.
+    left: &'s str,
+    what: &'s str,
+}
+
+impl Spent<'_> {
+    /// Uses it up by `command`, sees that all behaves, and that all is well with it back.
+    async fn behaves(&self, rig: &mut Rig, bench: &Bench, command: &str) -> Outcome {
+        let Spent { root, left, what } = self;
+        let neighbour = Neighbour::start(rig, bench).await?;
+        let guardians = Guardians::of(rig, bench).await?;
+        let used_up = rig.run_in(&format!("cd {root} && {{ {command}; }}"), secs(60)).await?;
+        let rest = used_up.text();
+        let outcome = match rest.as_str() {
+            "0" => self.while_spent(rig, bench, &neighbour).await,
+            _ => Err(Trouble::product(format!("`df` says that {rest} {what} are left"))),
+        };
+        rig.run_in(&format!("cd {root} && rm -rf {left}; sync"), secs(60)).await?;
+        outcome?;
+        bench.engine.ready(rig).await?;
+        let said = bench.must_run(rig, &[], &["echo", "again"]).await;
+        let said = said.or_fail(format!("with {what} again"))?;
+        check!(said == "again\n", "with {what} again a container said {said:?}");
+        neighbour.is_unharmed(rig, bench).await?;
+        guardians.still_stand(rig, bench).await
+    }
+
+    async fn while_spent(&self, rig: &mut Rig, bench: &Bench, neighbour: &Neighbour) -> Outcome {
+        let what = self.what;
+        let version = bench.engine.version(rig).await;
+        version.or_fail(format!("without {what} the engine does not answer"))?;
+        // Whether a container can be had is the engine's affair; that it says no is what counts.
+        let ran = bench.run(rig, &[], &["echo", "anyway"]).await?;
+        let told = ran.stdout == "anyway\n" || (ran.status != 0 && !ran.stderr.trim().is_empty());
+        check!(told, "without {what} a container neither ran nor was refused: {ran:?}");
+        neighbour.is_unharmed(rig, bench).await?;
+        if rig.image().os.init == Some(Init::Systemd) {
+            let word = bench.name(rig, what);
+            let log =
+                format!("logger {word}; sleep 1; journalctl --no-pager -n 50 | grep -c {word}");
+            let logged = rig.run(&log).await?;
+            check!(logged.ok(), "without {what} the journal lost a line: {}", logged.said());
+        }
+        if let Ok(updater) = rig.updater() {
+            let slot = updater.booted_slot(rig).await;
+            slot.or_fail(format!("without {what} {} does not answer", updater.name()))?;
+        }
+        Ok(())
+    }
+}

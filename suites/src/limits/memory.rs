@@ -1,0 +1,66 @@
+//! Memory and swap.
+
+use hil_core::prelude::*;
+
+use super::cgroup::Cgroup;
+use super::finding;
+use super::neighbour::{Guardians, Neighbour};
+use crate::bench::{Bench, SLEEP};
+
+/// Takes so many MiB at once, touches them all, and gives them back.
+async fn take(rig: &mut Rig, bench: &Bench, name: &str, mib: u32) -> Outcome<i32> {
+    let block = format!("bs={mib}M");
+    let hog = ["dd", "if=/dev/zero", "of=/dev/null", &block, "count=1"];
+    Ok(bench.engine.exec(rig, name, &hog).await?.status)
+}
+
+/// A hog that may take `fits` and not `exceeds`, both in MiB, and its neighbour.
+async fn holds(rig: &mut Rig, bench: &Bench, name: &str, fits: u32, exceeds: u32) -> Outcome {
+    let cgroup = Cgroup::of(rig, bench, name).await?;
+    let status = take(rig, bench, name, fits).await?;
+    check!(status == 0, "{fits} MiB should fit, and taking them ended with {status}");
+    let status = take(rig, bench, name, exceeds).await?;
+    check!(status == 137, "{exceeds} MiB were taken and the hog ended with {status}, not 137");
+    let killed = cgroup.counter(rig, "memory.events", "oom_kill").await?;
+    check!(killed > 0, "the hog died, and the kernel did not kill it for its memory");
+    Ok(())
+}
+
+pub(super) async fn memory(rig: &mut Rig, bench: &Bench) -> Outcome {
+    let neighbour = Neighbour::start(rig, bench).await?;
+    let limits = ["--memory=32m", "--memory-swap=32m"];
+    let hog = bench.start(rig, "hog", &limits, SLEEP).await?;
+    let guardians = Guardians::of(rig, bench).await?;
+    let cgroup = Cgroup::of(rig, bench, &hog).await?;
+    cgroup.must_hold(rig, "memory.max", &(32 << 20).to_string()).await?;
+    holds(rig, bench, &hog, 16, 64).await?;
+    neighbour.is_unharmed(rig, bench).await?;
+    guardians.still_stand(rig, bench).await
+}
+
+pub(super) async fn swap(rig: &mut Rig, bench: &Bench) -> Outcome {
+    let file = format!("{}/hil-swap", bench.setup(rig).await?.root);
+    let on = format!(
+        "dd if=/dev/zero of={file} bs=1M count=64 2>&1 && chmod 600 {file} && \
+         mkswap {file} && swapon {file}"
+    );
+    let on = rig.run(&on).await?;
+    let outcome = match on.ok() {
+        true => limited_swap(rig, bench).await,
+        false => Err(finding(format!("no swap can be had here: {}", on.said()))),
+    };
+    rig.run(&format!("swapoff {file}; rm -f {file}")).await?;
+    outcome
+}
+
+async fn limited_swap(rig: &mut Rig, bench: &Bench) -> Outcome {
+    let neighbour = Neighbour::start(rig, bench).await?;
+    // The engine gives memory and swap together. What starts a process in the container takes some
+    // of it, too: the amounts leave room for that.
+    let limits = ["--memory=48m", "--memory-swap=80m"];
+    let hog = bench.start(rig, "hog", &limits, SLEEP).await?;
+    let cgroup = Cgroup::of(rig, bench, &hog).await?;
+    cgroup.must_hold(rig, "memory.swap.max", &(32 << 20).to_string()).await?;
+    holds(rig, bench, &hog, 60, 128).await?;
+    neighbour.is_unharmed(rig, bench).await
+}

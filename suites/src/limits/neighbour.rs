@@ -1,0 +1,68 @@
+//! Who must not be harmed: a container beside the hog, and the host's own guardians.
+
+use hil_core::prelude::*;
+
+use super::cgroup::Cgroup;
+use crate::bench::{Bench, PAUSE};
+
+/// Counts, so that one sees it live.
+const BEAT: &str = "n=0; while :; do n=$((n+1)); echo $n >/tmp/beat; sleep 0.5; done";
+
+/// A container that lives beside a hog.
+pub(super) struct Neighbour {
+    name: String,
+    cgroup: Cgroup,
+}
+
+impl Neighbour {
+    pub(super) async fn start(rig: &mut Rig, bench: &Bench) -> Outcome<Neighbour> {
+        let name = bench.start(rig, "neighbour", &[], &["sh", "-c", BEAT]).await?;
+        let cgroup = Cgroup::of(rig, bench, &name).await?;
+        Ok(Neighbour { name, cgroup })
+    }
+
+    /// Checks that it lives, has never died, and gets on with its work.
+    pub(super) async fn is_unharmed(&self, rig: &mut Rig, bench: &Bench) -> Outcome {
+        let is = bench.inspect(rig, &self.name).await?;
+        let same = is.running && is.pid == self.cgroup.pid;
+        check!(same, "the neighbour was harmed: {is:?}, and it was process {}", self.cgroup.pid);
+        let killed = self.cgroup.counter(rig, "memory.events", "oom_kill").await?;
+        check!(killed == 0, "the kernel killed {killed} processes of the neighbour");
+        let before = self.beat(rig).await?;
+        let deadline = rig.within(secs(10));
+        while self.beat(rig).await? == before {
+            check!(!deadline.passed(), "the neighbour did nothing for {deadline}");
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    /// Read from outside: that asks neither engine nor container.
+    async fn beat(&self, rig: &mut Rig) -> Outcome<String> {
+        rig.must(&format!("cat /proc/{}/root/tmp/beat", self.cgroup.pid)).await
+    }
+}
+
+/// The processes that the host lives by: the engine's, and the SSH server.
+#[derive(Debug, PartialEq)]
+pub(super) struct Guardians(String);
+
+impl Guardians {
+    /// Of each the oldest process; an SSH server has younger ones for its connections.
+    pub(super) async fn of(rig: &mut Rig, bench: &Bench) -> Outcome<Guardians> {
+        let names = bench.engine.daemons().join(" ");
+        let ask = format!(
+            "for name in {names} sshd dropbear; do \
+                 pid=$(pidof $name | tr ' ' '\\n' | sort -n | head -n 1); \
+                 [ -z \"$pid\" ] || echo $name $pid; done"
+        );
+        Ok(Guardians(rig.must(&ask).await?.replace('\n', ", ")))
+    }
+
+    /// Checks that none of them was replaced.
+    pub(super) async fn still_stand(&self, rig: &mut Rig, bench: &Bench) -> Outcome {
+        let now = Guardians::of(rig, bench).await?;
+        check!(now == *self, "of `{}` not all lived: now it is `{}`", self.0, now.0);
+        Ok(())
+    }
+}

@@ -1,0 +1,75 @@
+//! Processes: how many, their ulimits, and a fork bomb.
+
+use hil_core::prelude::*;
+
+use super::cgroup::Cgroup;
+use super::neighbour::{Guardians, Neighbour};
+use crate::bench::{Bench, PAUSE, SLEEP};
+
+pub(super) async fn pids(rig: &mut Rig, bench: &Bench) -> Outcome {
+    let neighbour = Neighbour::start(rig, bench).await?;
+    let hog = bench.start(rig, "hog", &["--pids-limit=16"], SLEEP).await?;
+    let cgroup = Cgroup::of(rig, bench, &hog).await?;
+    cgroup.must_hold(rig, "pids.max", "16").await?;
+    let many = "for n in $(seq 40); do sleep 5 & done; echo all";
+    let ran = bench.engine.exec(rig, &hog, &["sh", "-c", many]).await?;
+    check!(!ran.stdout.contains("all"), "40 processes ran where 16 may");
+    check!(ran.stderr.contains("fork"), "it ended without a word of fork: {ran:?}");
+    let refused = cgroup.counter(rig, "pids.events", "max").await?;
+    check!(refused > 0, "the kernel never refused a process");
+    neighbour.is_unharmed(rig, bench).await
+}
+
+const BOMB: &str = "bomb() { bomb | bomb & }; bomb; exec sleep 10000";
+const BOMB_PIDS: u64 = 48;
+
+pub(super) async fn fork_bomb(rig: &mut Rig, bench: &Bench) -> Outcome {
+    let neighbour = Neighbour::start(rig, bench).await?;
+    let guardians = Guardians::of(rig, bench).await?;
+    let limit = format!("--pids-limit={BOMB_PIDS}");
+    let bomb = bench.start(rig, "bomb", &[&limit], SLEEP).await?;
+    let cgroup = Cgroup::of(rig, bench, &bomb).await?;
+    cgroup.must_hold(rig, "pids.max", &BOMB_PIDS.to_string()).await?;
+    // Only now: without its limit it would take the board.
+    bench.engine.must(rig, &["exec", "--detach", &bomb, "sh", "-c", BOMB]).await?;
+    let deadline = rig.within(secs(10));
+    while cgroup.counter(rig, "pids.events", "max").await? == 0 {
+        check!(!deadline.passed(), "the bomb did not meet its limit within {deadline}");
+        tokio::time::sleep(PAUSE).await;
+    }
+    neighbour.is_unharmed(rig, bench).await?;
+    guardians.still_stand(rig, bench).await?;
+    bench
+        .engine
+        .must(rig, &["rm", "--force", &bomb])
+        .await
+        .or_fail("the bomb cannot be removed")?;
+    let left = rig.run(&format!("[ ! -e /proc/{} ]", cgroup.pid)).await?;
+    check!(left.ok(), "the bomb's first process outlived its container");
+    Ok(())
+}
+
+/// What a file may become in bytes, and how many files may be open.
+const FILE_SIZE: u64 = 1 << 20;
+const OPEN_FILES: u64 = 64;
+
+pub(super) async fn ulimits(rig: &mut Rig, bench: &Bench) -> Outcome {
+    let neighbour = Neighbour::start(rig, bench).await?;
+    let size = format!("--ulimit=fsize={FILE_SIZE}:{FILE_SIZE}");
+    let open = format!("--ulimit=nofile={OPEN_FILES}:{OPEN_FILES}");
+    let hog = bench.start(rig, "hog", &[&size, &open], SLEEP).await?;
+    let pid = Cgroup::of(rig, bench, &hog).await?.pid;
+    let limits = rig.must(&format!("cat /proc/{pid}/limits")).await?;
+    for (what, limit) in [("Max file size", FILE_SIZE), ("Max open files", OPEN_FILES)] {
+        let line = limits.lines().find_map(|line| line.strip_prefix(what)).unwrap_or_default();
+        let soft_and_hard: Vec<&str> = line.split_whitespace().take(2).collect();
+        let is = soft_and_hard == [limit.to_string(), limit.to_string()];
+        check!(is, "`{what}` of the container is {soft_and_hard:?}, not {limit}");
+    }
+    let write = "dd if=/dev/zero of=/big bs=64k count=32 2>/dev/null; wc -c </big; ulimit -n";
+    let ran = bench.engine.exec(rig, &hog, &["sh", "-c", write]).await?;
+    let said: Vec<&str> = ran.stdout.split_whitespace().collect();
+    let expected = [FILE_SIZE.to_string(), OPEN_FILES.to_string()];
+    check!(said == expected, "the hog wrote {said:?} bytes and may open so many files: {ran:?}");
+    neighbour.is_unharmed(rig, bench).await
+}

@@ -3,14 +3,18 @@
 
 mod bench;
 mod boot;
+mod bundles;
 mod containers;
 pub mod custom;
 mod limits;
+mod ota;
+mod power_cut;
 
 use hil_core::case::Suite;
 
 /// Every suite there is, in the order in which they run.
-pub const SUITES: &[Suite] = &[boot::SUITE, containers::SUITE, limits::SUITE];
+pub const SUITES: &[Suite] =
+    &[boot::SUITE, containers::SUITE, limits::SUITE, ota::SUITE, power_cut::SUITE];
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! The words of the command line. What they mean is the other modules' affair.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use hil_core::envelope::{Envelope, mib};
@@ -131,6 +132,16 @@ pub(crate) struct SelectArgs {
     /// commas; the disk is the boot medium, in which the image must fit
     #[arg(long, value_name = "LIMITS")]
     pub(crate) envelope: Option<Envelope>,
+    /// Run every case that cuts the power this many times, each time with other cuts
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = rounds)]
+    pub(crate) cuts: u32,
+    /// What a cut does to what no flush had made durable, on emulated disks
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t = PolicyArg::Subset)]
+    pub(crate) cut_policy: PolicyArg,
+    /// Run one case again with the seed it had, as a report says it: SUITE/NAME@SEED
+    #[arg(long, value_name = "CASE@SEED", value_parser = Replay::from_str,
+          conflicts_with_all = ["suites", "cases", "repeat", "cuts", "seed"])]
+    pub(crate) replay: Option<Replay>,
     /// More boards, one TOML each, with machines in a `qemu-configs` folder beside; they add to and
     /// override the built-in ones (default: ./boards, if there is one)
     #[arg(long = "boards", value_name = "DIR")]
@@ -147,6 +158,35 @@ pub(crate) enum FlakyArg {
     Pass,
     /// It is a failure (100)
     Fail,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub(crate) enum PolicyArg {
+    /// All of it survives, as when an emulator is merely killed
+    KeepAll,
+    /// None of it survives
+    DropAll,
+    /// Each write survives or not, or is torn, as the seed decides
+    Subset,
+}
+
+/// A case and the seed it had.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Replay {
+    pub(crate) case: String,
+    pub(crate) seed: u64,
+}
+
+impl FromStr for Replay {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Replay, String> {
+        let (case, seed) = text.rsplit_once('@').ok_or("give SUITE/NAME@SEED")?;
+        // The number of a repetition says nothing that the seed does not.
+        let case = case.split_once('#').map_or(case, |(case, _)| case).to_string();
+        let seed = seed.parse().map_err(|_| format!("`{seed}` is no seed: give a number"))?;
+        Ok(Replay { case, seed })
+    }
 }
 
 #[derive(ClapArgs, Clone, Debug)]

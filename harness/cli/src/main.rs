@@ -1,5 +1,6 @@
 //! `hil`: the command line. Parses, gives words meaning, and ends with a documented exit code.
 
+mod again;
 mod args;
 mod catalogue;
 mod demo;

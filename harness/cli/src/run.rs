@@ -13,6 +13,7 @@ use hil_core::case::{Isolation, Suite};
 use hil_core::envelope::Envelope;
 use hil_core::event::Clock;
 use hil_core::mask::Masker;
+use hil_core::parts::CutPolicy;
 use hil_core::plan::{BoardPlan, CaseId, Retries, Selection, plan_board};
 use hil_core::shard::shard;
 use hil_core::verdict::exit;
@@ -27,7 +28,8 @@ use hil_run::runner::{BoardRun, Run};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::args::{FlakyArg, IsolationArg, PlanArgs, RunArgs, SelectArgs, Shard};
+use crate::again;
+use crate::args::{FlakyArg, IsolationArg, PlanArgs, PolicyArg, RunArgs, SelectArgs, Shard};
 use crate::catalogue;
 use crate::failure::Failure;
 use crate::images::{self, Images};
@@ -96,13 +98,17 @@ fn resolve(args: &SelectArgs) -> Result<Resolved, Failure> {
             IsolationArg::Shared => Isolation::Shared,
         },
         envelope: args.envelope,
+        cuts: args.cuts,
+        cut_policy: policy(args.cut_policy),
+        replay: args.replay.as_ref().map(|replay| replay.seed),
     };
     let plan = |board: &Arc<Board>| {
         let of_board: Vec<_> =
             images[&board.name].iter().map(|p| (&*p.image, p.digest.clone())).collect();
         let retries = Retries { most: args.retries, flaky_fails: args.flaky == FlakyArg::Fail };
         let rules = selected.rules.clone();
-        let plan = BoardPlan { retries, rules, ..plan_board(board, &of_board, &selection) };
+        let again = again::command(args, &board.name);
+        let plan = BoardPlan { retries, rules, again, ..plan_board(board, &of_board, &selection) };
         let plan = match args.shard {
             Some(Shard { index, of }) => shard(plan, index, of),
             None => plan,
@@ -139,6 +145,14 @@ fn enveloped(envelope: &Envelope, board: &Board, catalogue: &Catalogue) -> Resul
     envelope.around(board).map_err(refused)
 }
 
+fn policy(arg: PolicyArg) -> CutPolicy {
+    match arg {
+        PolicyArg::KeepAll => CutPolicy::KeepAll,
+        PolicyArg::DropAll => CutPolicy::DropAll,
+        PolicyArg::Subset => CutPolicy::Subset,
+    }
+}
+
 pub(crate) fn plan(args: &PlanArgs) -> Result<u8, Failure> {
     let resolved = resolve(&args.select)?;
     if args.json {
@@ -163,6 +177,9 @@ fn plan_text(plans: &[BoardPlan]) -> String {
                 let expected =
                     case.expected.as_ref().map(|why| format!("  expected to fail: {why}"));
                 let _ = writeln!(text, "    {}{}", case.id, expected.unwrap_or_default());
+                for cut in &case.cuts {
+                    let _ = writeln!(text, "      cut at {cut} (case seed {})", case.seed);
+                }
             }
         }
         for skip in &plan.skips {

@@ -46,9 +46,10 @@ impl Selected {
     pub(crate) fn new(args: &SelectArgs) -> Result<Selected, Failure> {
         let all = suites::all(args.suite_dir.as_deref())?;
         let known = every_case(all);
-        let cases = match args.cases.is_empty() {
-            true => None,
-            false => Some(globs("--case", &args.cases, &known)?),
+        let cases = match (&args.replay, args.cases.is_empty()) {
+            (Some(replay), _) => Some(globs("--replay", &[replay.case.clone()], &known)?),
+            (None, true) => None,
+            (None, false) => Some(globs("--case", &args.cases, &known)?),
         };
         let expected = match &args.expected {
             None => Vec::new(),

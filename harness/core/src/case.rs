@@ -8,6 +8,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::cut::Cuts;
+use crate::image::Flaw;
 use crate::rig::Rig;
 use crate::trouble::Outcome;
 
@@ -29,7 +31,21 @@ pub enum Need {
     EngineSetup,
     Systemd,
     Slots,
+    /// The manifest says which device each slot is.
+    SlotDevices,
+    /// The manifest says how to ask how many tries a slot has left.
+    TriesLeft,
+    /// The manifest says which folders an update must leave alone.
+    KeptFolders,
     Updater,
+    /// A good bundle to install.
+    Update,
+    /// A bundle with a version older than the image's, and what is to become of it.
+    OlderUpdate,
+    /// A bundle with something wrong with it.
+    BrokenUpdate(Flaw),
+    /// The product's own way of downloading a bundle.
+    Download,
     /// The manifest says which version must run.
     Version,
     /// A folder that keeps what is written to it over reboots.
@@ -55,7 +71,14 @@ impl Need {
             }
             Need::Systemd => "the image does not run systemd ([os] init)",
             Need::Slots => "no [slots] in image.toml",
+            Need::SlotDevices => "no device in [slots] of image.toml",
+            Need::TriesLeft => "no tries_left in [slots] of image.toml",
+            Need::KeptFolders => "no kept in [slots] of image.toml",
             Need::Updater => "no [updater.…] in image.toml",
+            Need::Update => "no [updates] in image.toml",
+            Need::OlderUpdate => "no older and downgrade in [updates] of image.toml",
+            Need::BrokenUpdate(flaw) => flaw.hint(),
+            Need::Download => "no fetch in [updates] of image.toml",
             Need::Version => "no [os] version in image.toml",
             Need::Persistent => "no [os] persistent in image.toml",
             Need::PowerCut => "the board's power cannot be cut",
@@ -76,7 +99,14 @@ impl fmt::Display for Need {
             Need::EngineSetup => "engine-setup",
             Need::Systemd => "systemd",
             Need::Slots => "slots",
+            Need::SlotDevices => "slot-devices",
+            Need::TriesLeft => "tries-left",
+            Need::KeptFolders => "kept-folders",
             Need::Updater => "updater",
+            Need::Update => "update",
+            Need::OlderUpdate => "older-update",
+            Need::BrokenUpdate(flaw) => flaw.name(),
+            Need::Download => "download",
             Need::Version => "version",
             Need::Persistent => "persistent",
             Need::PowerCut => "power-cut",
@@ -156,6 +186,8 @@ pub struct Case {
     pub about: &'static str,
     pub needs: &'static [Need],
     pub isolation: Isolation,
+    /// Where it cuts the power. Such a case is a sample: `--cuts` says how many are taken.
+    pub cuts: Option<Cuts>,
     /// On a fast host with KVM; scaled by board and accelerator.
     pub deadline: Duration,
     pub body: Body,
@@ -164,7 +196,8 @@ pub struct Case {
 impl Case {
     /// A case that needs nothing; say with [`Case::about`] what it promises.
     pub const fn new(name: &'static str, deadline: Duration, body: Body) -> Case {
-        Case { name, about: "", needs: &[], isolation: Isolation::Shared, deadline, body }
+        let isolation = Isolation::Shared;
+        Case { name, about: "", needs: &[], isolation, cuts: None, deadline, body }
     }
 
     #[must_use]
@@ -182,6 +215,12 @@ impl Case {
     #[must_use]
     pub const fn isolation(mut self, isolation: Isolation) -> Case {
         self.isolation = isolation;
+        self
+    }
+
+    #[must_use]
+    pub const fn cuts(mut self, cuts: Cuts) -> Case {
+        self.cuts = Some(cuts);
         self
     }
 }

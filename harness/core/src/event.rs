@@ -72,6 +72,9 @@ pub enum What {
         policy: CutPolicy,
         seed: u64,
         report: CutReport,
+        /// Where in the case's work it was, as the plan has it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        point: Option<String>,
     },
     /// A kernel message that tells of trouble, `offset` in the captured console.
     Alarm {

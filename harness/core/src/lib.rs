@@ -7,6 +7,7 @@
 pub mod arch;
 pub mod board;
 pub mod case;
+pub mod cut;
 pub mod deadline;
 pub mod envelope;
 pub mod event;
@@ -27,6 +28,7 @@ pub mod verdict;
 pub mod prelude {
     pub use crate::case::{Body, Case, Isolation, Need, Suite};
     pub use crate::check;
+    pub use crate::cut::{Cuts, Mark};
     pub use crate::deadline::{Deadline, secs};
     pub use crate::rig::Rig;
     pub use crate::stage::Stage;

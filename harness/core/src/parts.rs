@@ -1,4 +1,5 @@
-//! The traits a rig is made of: power, console, shell. One implementation a device kind.
+//! The traits a rig is made of: power, console, shell, and what the host hands out to the board. One
+//! implementation a device kind.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ use crate::stage::Stage;
 use crate::trouble::{Outcome, Trouble};
 
 /// What becomes of writes that no flush has made durable, when power goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CutPolicy {
     /// All survive: what a plain kill of the emulator shows.
@@ -24,7 +25,19 @@ pub enum CutPolicy {
     /// None survives.
     DropAll,
     /// A seeded choice of each, with torn prefixes.
+    #[default]
     Subset,
+}
+
+impl CutPolicy {
+    /// Its word in plans, reports and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            CutPolicy::KeepAll => "keep-all",
+            CutPolicy::DropAll => "drop-all",
+            CutPolicy::Subset => "subset",
+        }
+    }
 }
 
 /// What a power cut did to the disk, where that can be known.
@@ -331,4 +344,26 @@ mod tests {
             assert_eq!(String::from_utf8_lossy(&output.stdout), word);
         }
     }
+}
+
+/// Hands files out over HTTP, to boards that download.
+#[async_trait]
+pub trait Depot: Send + Sync {
+    /// Serves `file` until what is returned is dropped. The first answer breaks off after
+    /// `breaks_after` bytes of the file, as a network does. `beyond` the host itself, too: a board
+    /// on a network is somewhere else, an emulator is not.
+    async fn serve(
+        &self,
+        file: &Path,
+        breaks_after: Option<u64>,
+        beyond: bool,
+    ) -> Outcome<Box<dyn Served>>;
+}
+
+/// A file being handed out.
+pub trait Served: Send + Sync {
+    /// Its address, for a board that knows the host as `host`.
+    fn url(&self, host: &str) -> String;
+    /// Of each answer so far: from which byte on, and how many bytes were sent.
+    fn answers(&self) -> Vec<(u64, u64)>;
 }

@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::board::Board;
 use crate::case::{Case, Isolation, Need, Suite};
+use crate::cut::{Cuts, PlannedCut, Told};
 use crate::envelope::Envelope;
 use crate::image::Image;
+use crate::parts::CutPolicy;
 use crate::rules::Rules;
 use crate::shard::Share;
 
@@ -53,6 +55,9 @@ pub struct PlannedCase {
     pub required: bool,
     /// Why a failure is expected, from the expected-failures file.
     pub expected: Option<String>,
+    /// Where it cuts the power.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cuts: Vec<PlannedCut>,
 }
 
 /// Cases that run on one boot of one image.
@@ -97,6 +102,9 @@ pub struct BoardPlan {
     /// Where the plan is spread over several runs.
     #[serde(default)]
     pub share: Option<Share>,
+    /// The command that runs a part of this plan again, but for its `--replay`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub again: String,
 }
 
 impl BoardPlan {
@@ -114,6 +122,12 @@ impl BoardPlan {
         self.skips.retain(|skip| wanted(&skip.id));
         self
     }
+
+    /// The command that runs one of its cases again, with the same seed.
+    pub fn again_for(&self, case: &PlannedCase) -> Option<String> {
+        let (CaseId { suite, name, .. }, seed) = (&case.id, case.seed);
+        (!self.again.is_empty()).then(|| format!("{} --replay {suite}/{name}@{seed}", self.again))
+    }
 }
 
 /// What of all cases is wanted.
@@ -129,6 +143,11 @@ pub struct Selection<'s> {
     /// What the cases start from that ask for a fork.
     pub forks_as: Isolation,
     pub envelope: Option<Envelope>,
+    /// How often a case that cuts the power is run, each time with other cuts.
+    pub cuts: u32,
+    pub cut_policy: CutPolicy,
+    /// The seed with which a case ran before: it is run once, with this one.
+    pub replay: Option<u64>,
 }
 
 /// Plans one board: each case once, on the first image that has what it needs.
@@ -150,12 +169,13 @@ pub fn plan_board(
     let mut skips = Vec::new();
     for (suite, case) in selected(selection) {
         let fit = images.iter().position(|(image, _)| missing(board, image, case).is_empty());
-        for round in 1..=selection.repeat.max(1) {
+        for round in 1..=rounds(case, selection) {
             let id = CaseId { suite: suite.name.into(), name: case.name.into(), round };
             let required = (selection.required)(&format!("{}/{}", suite.name, case.name));
             match fit {
                 Some(index) => {
-                    sessions[index].cases.push(planned(board, id, case, required, selection));
+                    let planned = planned((board, images[index].0), id, case, required, selection);
+                    sessions[index].cases.push(planned);
                 }
                 None => {
                     let reason = why_not(board, images, case);
@@ -178,19 +198,32 @@ pub fn plan_board(
         retries: Retries::default(),
         rules: Rules::default(),
         share: None,
+        again: String::new(),
+    }
+}
+
+fn rounds(case: &Case, selection: &Selection<'_>) -> u32 {
+    let samples = if case.cuts.is_some() { selection.cuts.max(1) } else { 1 };
+    match selection.replay {
+        Some(_) => 1,
+        None => selection.repeat.max(1).saturating_mul(samples),
     }
 }
 
 fn planned(
-    board: &Board,
+    (board, image): (&Board, &Image),
     id: CaseId,
     case: &Case,
     required: bool,
     selection: &Selection<'_>,
 ) -> PlannedCase {
     let full = format!("{}/{}/{}", board.name, id.suite, id.name);
+    let own = || derive_seed(selection.seed, &format!("{}/{id}", board.name));
+    let seed = selection.replay.unwrap_or_else(own);
+    let draw = |cuts: Cuts| cuts.draw(seed, &Told::by(board, image), selection.cut_policy);
     PlannedCase {
-        seed: derive_seed(selection.seed, &format!("{}/{id}", board.name)),
+        cuts: case.cuts.map(draw).unwrap_or_default(),
+        seed,
         deadline_s: case.deadline.as_secs_f64(),
         isolation: match case.isolation {
             Isolation::Fork => selection.forks_as,
@@ -240,6 +273,7 @@ pub fn derive_seed(seed: u64, name: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cut::Mark;
     use crate::deadline::secs;
     use crate::rig::Rig;
     use crate::trouble::Outcome;
@@ -253,6 +287,9 @@ mod tests {
         Case::new(name, secs(5), crate::body!(nothing)).needs(needs)
     }
 
+    const CUTS: Cuts =
+        Cuts { in_a_row: 2, after: &[Mark::Begin], ms: 900, writes: 900, flushes: 900 };
+
     const SUITE: Suite = Suite {
         name: "s",
         about: "",
@@ -260,6 +297,7 @@ mod tests {
             case("plain", &[]),
             case("engine", &[Need::Engine]),
             case("updater", &[Need::Updater]),
+            case("cut", &[]).cuts(CUTS),
         ],
         deadline: secs(60),
     };
@@ -272,6 +310,10 @@ mod tests {
     }
 
     fn plan(repeat: u32) -> BoardPlan {
+        plan_with(repeat, 1, None)
+    }
+
+    fn plan_with(repeat: u32, cuts: u32, replay: Option<u64>) -> BoardPlan {
         let text = "title = \"X\"\narch = \"arm\"\n[qemu]\nmachine = \"m\"\n";
         let board = Board::parse(text, Path::new("qemu-x.toml")).unwrap();
         let (mini, full) = (image("mini", ""), image("full", "[engine.docker]\n"));
@@ -284,6 +326,9 @@ mod tests {
             seed: 7,
             forks_as: Isolation::Fork,
             envelope: None,
+            cuts,
+            cut_policy: CutPolicy::Subset,
+            replay,
         };
         plan_board(&board, &[(&mini, "d1".into()), (&full, "d2".into())], &selection)
     }
@@ -309,5 +354,24 @@ mod tests {
     #[test]
     fn the_same_seed_gives_the_same_plan() {
         assert_eq!(plan(3), plan(3));
+    }
+
+    /// The runs of the case that cuts the power.
+    fn samples(plan: &BoardPlan) -> Vec<&PlannedCase> {
+        let cases = plan.sessions.iter().flat_map(|session| &session.cases);
+        cases.filter(|case| case.id.name == "cut").collect()
+    }
+
+    #[test]
+    fn a_case_that_cuts_is_sampled_and_each_sample_can_be_had_again() {
+        let plan = plan_with(1, 4, None);
+        let taken = samples(&plan);
+        assert_eq!((taken.len(), plan.cases()), (4, 6), "the other two once each");
+        assert!(taken.iter().all(|sample| sample.cuts.len() == 2));
+        assert_ne!(taken[0].cuts, taken[1].cuts);
+        let again = plan_with(1, 4, Some(taken[2].seed));
+        let again = samples(&again);
+        assert_eq!(again.len(), 1);
+        assert_eq!((again[0].seed, &again[0].cuts), (taken[2].seed, &taken[2].cuts));
     }
 }

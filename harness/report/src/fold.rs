@@ -92,7 +92,9 @@ impl Folding {
             let (image, digest) = (session.image.clone(), session.digest.clone());
             folding.report.sessions.push(Session { image, digest, ..Session::default() });
             for case in &session.cases {
-                folding.push(planned_case(case, index), Progress::NotReached);
+                let planned =
+                    CaseReport { again: plan.again_for(case), ..planned_case(case, index) };
+                folding.push(planned, Progress::NotReached);
             }
         }
         for skip in &plan.skips {
@@ -128,8 +130,9 @@ impl Folding {
             // Told by the session's power and medium; the times stand in the events.
             What::PowerOff | What::Flashed { .. } => {}
             What::Saved { .. } | What::Forked { .. } => {}
-            What::PowerCut { policy, seed, report } => {
-                let cut = Cut { policy: *policy, seed: *seed, report: report.clone() };
+            What::PowerCut { policy, seed, report, point } => {
+                let (policy, seed, report) = (*policy, *seed, report.clone());
+                let cut = Cut { policy, seed, report, point: point.clone() };
                 self.session_mut().cuts.push(cut);
             }
             What::StageReached { stage, took } => self.reach(*stage, *took),
@@ -357,6 +360,7 @@ pub(crate) fn unplanned_case(id: &CaseId, session: Option<usize>) -> CaseReport 
         id: id.clone(),
         session,
         seed: None,
+        again: None,
         verdict: Verdict::Skip,
         standing: Standing::Skipped,
         why: None,

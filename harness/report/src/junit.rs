@@ -211,9 +211,11 @@ fn session_lines(session: &Session) -> Vec<String> {
         lines.push(format!("boot: {}", stages.join(", ")));
     }
     for cut in &session.cuts {
-        let (policy, seed, did) = (cut.policy, cut.seed, &cut.report);
+        let (policy, seed, did) = (cut.policy.name(), cut.seed, &cut.report);
+        let point = cut.point.as_ref().map(|point| format!(" at {point}")).unwrap_or_default();
         lines.push(format!(
-            "power cut: {policy:?}, seed {seed}: of {} writes pending {} kept, {} dropped, {} torn",
+            "power cut{point}: {policy}, seed {seed}: of {} writes pending {} kept, {} dropped, \
+             {} torn",
             did.pending, did.kept, did.dropped, did.torn
         ));
     }

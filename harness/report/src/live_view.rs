@@ -134,7 +134,10 @@ impl Board {
             What::Alarm { alarm, line, .. } => {
                 Some(format!("{}: {}", alarm.name(), terminal(line, 160)))
             }
-            What::PowerCut { policy, .. } => plain.then(|| format!("power cut ({policy:?})")),
+            What::PowerCut { policy, point, .. } => plain.then(|| {
+                let point = point.as_ref().map(|at| format!(" at {at}")).unwrap_or_default();
+                format!("power cut{point} ({})", policy.name())
+            }),
             What::BringUpFailed { verdict, why, .. } => {
                 self.at("did not come up");
                 let standing = standing(*verdict, false);

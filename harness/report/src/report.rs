@@ -82,6 +82,8 @@ pub struct Cut {
     pub policy: CutPolicy,
     pub seed: u64,
     pub report: CutReport,
+    /// Where in the case's work it was.
+    pub point: Option<String>,
 }
 
 /// A kernel message that told of trouble.
@@ -121,6 +123,8 @@ pub struct CaseReport {
     /// Index into [`Report::sessions`]; none for what the plan skipped.
     pub session: Option<usize>,
     pub seed: Option<u64>,
+    /// The command that runs it again, with its seed.
+    pub again: Option<String>,
     pub verdict: Verdict,
     /// What the verdict comes to, given what was required and what was expected.
     pub standing: Standing,
@@ -198,7 +202,11 @@ impl CaseReport {
             Standing::Flaky | Standing::FlakyFailure => Some(self.flaky()),
             Standing::ExpectedFailure => Some(format!("expected failure: {expected}: {why}")),
             Standing::RequiredSkip => Some(format!("required, but skipped: {why}")),
-            Standing::Failed | Standing::Broken | Standing::Skipped => Some(why.to_string()),
+            Standing::Failed | Standing::Broken => Some(match &self.again {
+                Some(again) => format!("{why}\nagain: {again}"),
+                None => why.to_string(),
+            }),
+            Standing::Skipped => Some(why.to_string()),
         }
     }
 

@@ -13,7 +13,7 @@ use hil_core::deadline::{Deadline, Span};
 use hil_core::event::What;
 use hil_core::parts::{Console, Seen};
 use hil_core::plan::PlannedCase;
-use hil_core::rig::{Rig, TAIL_LINES, fatal, lost};
+use hil_core::rig::{Forgiven, Rig, TAIL_LINES, fatal, lost};
 use hil_core::trouble::{Outcome, Trouble};
 use hil_core::verdict::Verdict;
 
@@ -55,7 +55,7 @@ pub(crate) async fn run(
     let journal = rig.journal().clone();
     journal.record(What::CaseStarted { case: planned.id.clone() });
     let started = journal.clock().now();
-    rig.set_case(Some((planned.id.clone(), planned.seed)));
+    rig.set_case(Some(planned.clone()));
 
     let span = Duration::try_from_secs_f64(planned.deadline_s).unwrap_or(Duration::MAX);
     let span = rig.scaled(span).min(limit);
@@ -66,6 +66,7 @@ pub(crate) async fn run(
         Err(trouble) if interrupted => Some(trouble),
         Err(trouble) => Some(judged(rig, trouble, interrupt).await),
     };
+    let trouble = trouble.map(|trouble| rig.after_cuts(trouble));
     let failed_subtests = rig.failed_subtests().to_vec();
     rig.set_case(None);
 
@@ -93,10 +94,11 @@ async fn watched(
     let mut loss = rig.power().loss();
     let console = rig.console();
     let cursor = console.sightings();
+    let forgiven = rig.forgiven();
     tokio::select! {
         biased;
         trouble = lost(&mut loss) => (Err(trouble), None),
-        trouble = panicked(console, cursor) => (Err(trouble), None),
+        trouble = panicked(console, cursor, forgiven) => (Err(trouble), None),
         () = interrupt.asked() => {
             (Err(Trouble::rack("interrupted by the user")), Some(Stopped::Interrupted))
         }
@@ -108,12 +110,15 @@ async fn watched(
     }
 }
 
-/// Resolves when the console shows that nothing more can be expected of this boot.
-async fn panicked(console: Arc<dyn Console>, mut cursor: u64) -> Trouble {
+/// Resolves when the console shows that nothing more can be expected of this boot, unless the case
+/// is about just that.
+async fn panicked(console: Arc<dyn Console>, mut cursor: u64, forgiven: Forgiven) -> Trouble {
     loop {
         let sighting = console.sighting(&mut cursor).await;
         match sighting.what {
-            Seen::Alarm(alarm) if alarm.is_fatal() => return fatal(alarm, &sighting),
+            Seen::Alarm(alarm) if alarm.is_fatal() && !forgiven.covers(cursor) => {
+                return fatal(alarm, &sighting);
+            }
             _ => {}
         }
     }

@@ -4,6 +4,7 @@
 
 pub mod adapters;
 mod case;
+mod depot;
 pub mod interrupt;
 pub mod prepare;
 pub mod rack;

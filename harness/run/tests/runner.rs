@@ -258,6 +258,25 @@ async fn sees_a_panic(_rig: &mut Rig) -> Outcome {
     std::future::pending().await
 }
 
+/// Once while it works, once when its work is over, and once more than was planned.
+async fn cuts_three_times(rig: &mut Rig) -> Outcome {
+    let cut = rig.cut_while(|_| Box::pin(std::future::pending())).await?;
+    check!(cut.reached, "work that never ends was said to have ended");
+    let cut = rig.cut_while(|_| Box::pin(async { Ok(()) })).await?;
+    check!(!cut.reached, "work that ends at once was said to go on");
+    check!(rig.cuts_left() == 0, "a cut is left");
+    rig.cut_while(|_| Box::pin(async { Ok(()) })).await.map(drop)
+}
+
+async fn fails_before_its_cut(rig: &mut Rig) -> Outcome {
+    rig.cut_while(|_| Box::pin(async { Err(Trouble::product("the install failed")) })).await?;
+    Ok(())
+}
+
+const CUTS: Cuts = Cuts { in_a_row: 2, after: &[Mark::Begin], ms: 900, writes: 0, flushes: 0 };
+const CUT: Case = case("cut", secs(5), hil_core::body!(cuts_three_times)).cuts(CUTS);
+const UNCUT: Case = case("uncut", secs(5), hil_core::body!(fails_before_its_cut)).cuts(CUTS);
+
 const PASSES: Case = case("passes", secs(5), hil_core::body!(passes));
 const AGAIN: Case = case("again", secs(5), hil_core::body!(passes));
 const FAILS: Case = case("fails", secs(5), hil_core::body!(fails));
@@ -297,6 +316,9 @@ fn run_on(board: &str, cases: &'static [Case], air: &Arc<Air>, retries: u32) -> 
         envelope: None,
         seed: 1,
         forks_as: Isolation::Fork,
+        cuts: 1,
+        cut_policy: CutPolicy::Subset,
+        replay: None,
     };
     let mut plan = plan_board(&board, &[(&image, "d".into())], &selection);
     plan.retries.most = retries;
@@ -436,6 +458,33 @@ fn what_is_broken_is_not_run_again() {
     let events = run_on(EMULATED, &[PANICS], &Arc::new(Air::default()), 3);
     assert_eq!(verdict(&events, "panics").0, Verdict::Broken);
     assert!(!events.iter().any(|event| matches!(event, What::CaseRetried { .. })));
+}
+
+#[test]
+fn what_fails_after_a_cut_tells_the_cut_and_each_cut_is_an_event() {
+    let (events, _) = run(&[CUT, AGAIN], false);
+    let cuts: Vec<(u64, String)> = events
+        .iter()
+        .filter_map(|event| match event {
+            What::PowerCut { seed, point, .. } => Some((*seed, point.clone().unwrap())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(cuts.len(), 2, "{events:#?}");
+    assert_ne!(cuts[0].0, cuts[1].0, "both cuts take the same choice");
+    assert!(cuts[0].1.ends_with(" ms after the begin"), "{cuts:?}");
+    assert!(cuts[1].1.starts_with("the work's end, before "), "{cuts:?}");
+    let (verdict_, why) = verdict(&events, "cut");
+    assert_eq!(verdict_, Verdict::Broken);
+    let told = format!("after 2 cuts, the last at {} (subset, seed {};", cuts[1].1, cuts[1].0);
+    assert!(why.starts_with(&told) && why.contains("no cut number 3"), "{why}");
+}
+
+#[test]
+fn work_that_fails_before_its_cut_is_a_failure_and_no_cut() {
+    let (events, _) = run(&[UNCUT, AGAIN], false);
+    assert_eq!(verdict(&events, "uncut"), (Verdict::Fail, "the install failed".into()));
+    assert!(!events.iter().any(|event| matches!(event, What::PowerCut { .. })), "{events:#?}");
 }
 
 /// How a dead board is judged that had said `before` bytes when it got power, and `after` then.

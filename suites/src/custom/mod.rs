@@ -70,6 +70,7 @@ fn a_case(dir: &'static Path, suite: &'static SuiteFile, case: &'static spec::Ca
         needs: case.all_needs(suite).leak(),
         isolation: case.isolation,
         deadline: secs(case.deadline_s) + AROUND,
+        cuts: None,
         body: Body::Data(script),
     }
 }

@@ -18,7 +18,7 @@ use crate::stage::StageMarks;
 
 pub use engine::{CgroupVersion, EngineFacts, EngineSpec, OfflineImage};
 pub use uboot::{Sent, UBootLines};
-pub use updater::{Rauc, UpdaterSpec};
+pub use updater::{Bundle, Custom, Downgrade, Flaw, Rauc, Switch, UpdaterSpec, Updates};
 
 /// The manifest's format version this hil reads.
 pub const SCHEMA: u32 = 1;
@@ -68,6 +68,8 @@ pub struct Image {
     pub engine: Option<EngineSpec>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updater: Option<UpdaterSpec>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updates: Option<Updates>,
     /// Files put into a partition before the boot, on the run's layer, never in the image.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inject: Vec<Inject>,
@@ -218,6 +220,15 @@ pub struct Slots {
     pub tries: u32,
     /// Prints the running slot's name, on the target.
     pub command: String,
+    /// Prints how many tries `{slot}` has left: `fw_printenv -n BOOT_{slot}_LEFT`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tries_left: Option<String>,
+    /// The block device of `{slot}` on the target: `/dev/disk/by-partlabel/root{slot}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Folders on the target that an update leaves alone: `["/mnt/data"]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<String>,
 }
 
 /// One file for one partition: from `file` (relative to the manifest) or literal `text`.
@@ -310,6 +321,11 @@ impl Image {
         if let Some(key) = self.uboot.as_ref().and_then(UBootLines::empty_line) {
             return Err(at(&format!("uboot.{key}"), "an empty line starts nothing".into()));
         }
+        if let Some(UpdaterSpec::Custom(custom)) = &self.updater
+            && let Some(Err(why)) = custom.progress.as_deref().map(regex::Regex::new)
+        {
+            return Err(at("updater.custom.progress", format!("not a regex: {why}")));
+        }
         for (index, inject) in self.inject.iter().enumerate() {
             if inject.file.is_some() == inject.text.is_some() {
                 let why = format!("inject of {}: give either `file` or `text`", inject.path);
@@ -359,7 +375,18 @@ impl Image {
         add(facts.is_some_and(EngineFacts::tells_setup), Need::EngineSetup);
         add(self.os.init == Some(Init::Systemd), Need::Systemd);
         add(self.slots.is_some(), Need::Slots);
+        if let Some(slots) = &self.slots {
+            add(slots.device.is_some(), Need::SlotDevices);
+            add(slots.tries_left.is_some(), Need::TriesLeft);
+            add(!slots.kept.is_empty(), Need::KeptFolders);
+        }
         add(self.updater.is_some(), Need::Updater);
+        if let Some(updates) = &self.updates {
+            add(true, Need::Update);
+            add(updates.older.is_some() && updates.downgrade.is_some(), Need::OlderUpdate);
+            add(updates.fetch.is_some(), Need::Download);
+            updates.broken.keys().for_each(|flaw| add(true, Need::BrokenUpdate(*flaw)));
+        }
         add(self.os.version.is_some(), Need::Version);
         add(self.os.persistent.is_some(), Need::Persistent);
         offers

@@ -68,3 +68,40 @@ fn values_out_of_bounds_are_shown_where_they_stand() {
     assert_eq!((small.line, small.column), (1, 14), "{small}");
     assert!(parse(&format!("memory_mib = 16{TEN_LINES}")).is_ok());
 }
+
+const UPDATES: &str = r#"
+[slots]
+names = ["A", "B"]
+first = "A"
+command = "true"
+[updates]
+good = { file = "good.raucb", version = "2.0.0" }
+older = { file = "old.raucb", version = "0.9.0" }
+[updates.broken.kernel-panics]
+file = "panics.raucb"
+version = "2.0.1"
+"#;
+
+#[test]
+fn bundles_are_offered_by_what_is_wrong_with_them() {
+    let offers = parse(&format!("{TEN_LINES}{UPDATES}")).unwrap().offers();
+    assert!(offers.contains(&Need::Update));
+    assert!(offers.contains(&Need::BrokenUpdate(Flaw::KernelPanics)));
+    assert!(!offers.contains(&Need::BrokenUpdate(Flaw::InitExits)));
+    // Nobody said what is to become of an older one.
+    assert!(!offers.contains(&Need::OlderUpdate));
+    let policy = UPDATES.replace("[updates]\n", "[updates]\ndowngrade = \"refused\"\n");
+    let offers = parse(&format!("{TEN_LINES}{policy}")).unwrap().offers();
+    assert!(offers.contains(&Need::OlderUpdate));
+    let misspelt = UPDATES.replace("kernel-panics", "kernel-panic");
+    let error = parse(&format!("{TEN_LINES}{misspelt}")).unwrap_err();
+    assert_eq!(error.help.as_deref(), Some("did you mean `kernel-panics`?"), "{error}");
+}
+
+#[test]
+fn a_custom_updaters_progress_is_a_regex() {
+    let updater = "[updater.custom]\ninstall = \"i {bundle}\"\nslots = \"s\"\nmark_good = \"m\"\n";
+    let with = |progress: &str| parse(&format!("{TEN_LINES}{updater}progress = '{progress}'\n"));
+    assert!(with("([0-9]+)%").unwrap().offers().contains(&Need::Updater));
+    assert_eq!(with("([0-9]+%").unwrap_err().line, 14);
+}

@@ -121,7 +121,12 @@ pub trait Engine: Send + Sync {
     /// Waits until the engine answers, as long as the manifest states; says its version.
     async fn ready(&self, rig: &mut Rig) -> Outcome<String> {
         let stated = rig.image().engine.as_ref().and_then(|spec| spec.facts().ready_s);
-        let deadline = rig.within(stated.map_or(READY, secs));
+        self.ready_within(rig, stated.map_or(READY, secs)).await
+    }
+
+    /// Waits until the engine answers, at most `span` on a fast host; says its version.
+    async fn ready_within(&self, rig: &mut Rig, span: Duration) -> Outcome<String> {
+        let deadline = rig.within(span);
         loop {
             let why = match self.version(rig).await {
                 Ok(version) => return Ok(version),

@@ -9,4 +9,4 @@ mod updater;
 
 pub use engine::{Container, Engine, Ran, Setup, Standing};
 pub use os::Os;
-pub use updater::Updater;
+pub use updater::{Installed, Installing, SlotState, Updater};

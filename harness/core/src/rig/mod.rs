@@ -1,5 +1,7 @@
 //! One live, exclusively held board, as a case sees it.
 
+mod boots;
+mod cut;
 mod fork;
 mod judge;
 mod line;
@@ -16,13 +18,15 @@ use crate::case::Need;
 use crate::deadline::{Deadline, secs};
 use crate::event::{Journal, What};
 use crate::image::Image;
-use crate::parts::{Console, CutPolicy, CutReport, Output, Power, Seen, Shell, Sighting};
-use crate::plan::CaseId;
+use crate::parts::{Console, Depot, Output, Power, Seen, Shell, Sighting};
+use crate::plan::PlannedCase;
 use crate::product::{Engine, Os, Updater};
 use crate::stage::Stage;
 use crate::trouble::{OrFail, Outcome, Trouble};
 use crate::verdict::Verdict;
 
+pub use boots::{Boots, Forgiven};
+pub use cut::{Cut, Work};
 pub use judge::{fatal, lost};
 
 /// What a rack hands over; everything in it is held by this rig alone.
@@ -46,18 +50,21 @@ pub struct Adapters {
     pub os: Arc<dyn Os>,
     pub engine: Option<Arc<dyn Engine>>,
     pub updater: Option<Arc<dyn Updater>>,
+    /// What the host hands out to the board.
+    pub depot: Arc<dyn Depot>,
 }
 
 pub struct Rig {
     parts: Parts,
     adapters: Adapters,
     journal: Journal,
-    /// The case that runs now, for facts; and its seed.
-    case: Option<(CaseId, u64)>,
     /// Where captures and attachments go; exists.
     dir: PathBuf,
     /// The running case's subtests that failed and did not say that they may.
     failed_subtests: Vec<String>,
+    /// The case that runs now, for facts, its seed and its cuts; and the cuts it has made.
+    case: Option<PlannedCase>,
+    cuts: Vec<Cut>,
     powered_at: Duration,
     /// Where the console's stream stood at power-on: what a mute board never leaves.
     powered_position: u64,
@@ -69,6 +76,7 @@ pub struct Rig {
     boot_times: BTreeMap<Stage, Duration>,
     /// The sockets of the SSH server that served when this boot was ready.
     ssh_server: Option<Vec<String>>,
+    forgiven: Forgiven,
 }
 
 /// The kernel makes one anew at each boot (`Documentation/admin-guide/sysctl/kernel.rst`).
@@ -95,12 +103,14 @@ impl Rig {
             case: None,
             dir: PathBuf::new(),
             failed_subtests: Vec::new(),
+            cuts: Vec::new(),
             powered_at: Duration::ZERO,
             powered_position: 0,
             boot_cursor: session_cursor,
             session_cursor,
             boot_times: BTreeMap::new(),
             ssh_server: None,
+            forgiven: Forgiven::default(),
         }
     }
 
@@ -148,6 +158,10 @@ impl Rig {
         self.adapters.updater.clone().ok_or_else(|| lacking(Need::Updater))
     }
 
+    pub fn depot(&self) -> Arc<dyn Depot> {
+        self.adapters.depot.clone()
+    }
+
     /// `span` as it is meant on a fast host, stretched for this board and accelerator.
     pub fn scaled(&self, span: Duration) -> Duration {
         let seconds = span.as_secs_f64() * self.parts.slowness.clamp(0.1, 10_000.0);
@@ -160,13 +174,15 @@ impl Rig {
 
     /// The running case's seed: the only source of chance a body may use.
     pub fn seed(&self) -> u64 {
-        self.case.as_ref().map_or(0, |(_, seed)| *seed)
+        self.case.as_ref().map_or(0, |case| case.seed)
     }
 
     /// Who runs now; set by the runner.
-    pub fn set_case(&mut self, case: Option<(CaseId, u64)>) {
+    pub fn set_case(&mut self, case: Option<PlannedCase>) {
         self.case = case;
         self.failed_subtests.clear();
+        self.cuts.clear();
+        self.forgiven = Forgiven::default();
     }
 
     /// Records a test within the running case. `expected` is why the test itself says that it may
@@ -178,7 +194,7 @@ impl Rig {
         why: Option<String>,
         expected: Option<String>,
     ) {
-        let Some((case, _)) = self.case.clone() else { return };
+        let Some(PlannedCase { id: case, .. }) = self.case.clone() else { return };
         if verdict == Verdict::Fail && expected.is_none() {
             self.failed_subtests.push(name.into());
         }
@@ -192,7 +208,7 @@ impl Rig {
     /// A file of the running case, to be written beside the events and linked from the reports;
     /// its folder exists. `name` is relative and its own affair is to be unique in the case.
     pub fn attach(&self, name: &str) -> Outcome<PathBuf> {
-        let Some((case, _)) = &self.case else {
+        let Some(PlannedCase { id: case, .. }) = &self.case else {
             return Err(Trouble::rack("a file is attached, but no case runs"));
         };
         let path = format!("files/{}/{name}", case.to_string().replace('#', "-"));
@@ -208,7 +224,7 @@ impl Rig {
     /// Records a measured figure.
     pub fn fact(&self, name: &str, value: f64, unit: &str) {
         self.journal.record(What::Fact {
-            case: self.case.as_ref().map(|(id, _)| id.clone()),
+            case: self.case.as_ref().map(|case| case.id.clone()),
             name: name.into(),
             value: (value * 1e6).round() / 1e6,
             unit: unit.into(),
@@ -239,34 +255,10 @@ impl Rig {
         Ok(())
     }
 
-    /// Cuts the power and loses what was volatile.
-    pub async fn power_cut(&mut self, policy: CutPolicy) -> Outcome<CutReport> {
-        let seed = self.seed();
-        self.forget_sessions();
-        let report = self.parts.power.cut(policy, seed).await?;
-        self.journal.record(What::PowerCut { policy, seed, report: report.clone() });
-        Ok(report)
-    }
-
-    /// Cuts the power so that it is gone `at` (since the start of the run: a console match's time,
-    /// plus a delay). The command goes out earlier by what was measured of this board's contact
-    /// and hold-up, and at once where that is past; the report's timing tells what came of it.
-    pub async fn power_cut_at(&mut self, policy: CutPolicy, at: Duration) -> Outcome<CutReport> {
-        let lead = self.parts.power.off_delay().map_or(Duration::ZERO, |known| known.delay);
-        let now = self.journal.clock().now();
-        tokio::time::sleep(at.saturating_sub(lead).saturating_sub(now)).await;
-        self.power_cut(policy).await
-    }
-
     /// Asks the OS to reboot and waits until it is ready again, in a new boot: the kernel's boot
     /// id tells one boot from another, where a mark or a login alone may be the old one's.
     pub async fn reboot(&mut self) -> Outcome {
-        let before = self.must(BOOT_ID).await?;
-        let cursor = self.parts.console.sightings();
-        // The command ends with the session, in whatever way; the boot id tells the truth.
-        let asked = self.run_in("(sleep 1; reboot) >/dev/null 2>&1 &", secs(10)).await;
-        asked.or_fail("could not ask for a reboot")?;
-        self.begin_boot(cursor);
+        let (before, cursor) = self.ask_for_reboot().await?;
         if self.has_marks() {
             self.sees_a_new_boot(cursor).await?;
         }

@@ -20,7 +20,9 @@ fn planned(text: &str) -> PlannedCase {
         None => (text, None),
     };
     let name = text.trim_end_matches('!');
-    PlannedCase { id: id(name), seed: 7, deadline_s: 60.0, required: name != text, expected }
+    let cuts = Vec::new();
+    let (required, deadline_s) = (name != text, 60.0);
+    PlannedCase { id: id(name), seed: 7, deadline_s, required, expected, cuts }
 }
 
 pub(crate) fn plan(board: &str, sessions: &[(&str, &[&str])], skips: &[(&str, &str)]) -> BoardPlan {
@@ -43,6 +45,7 @@ pub(crate) fn plan(board: &str, sessions: &[(&str, &[&str])], skips: &[(&str, &s
         retries: Retries::default(),
         rules: Rules::default(),
         share: None,
+        again: String::new(),
     }
 }
 
@@ -178,7 +181,7 @@ pub(crate) fn whole(board: &str) -> Run {
         .note("the console was slow")
         .then(What::Attachment { case: id("containers/run"), path: "run/strace.txt".into() })
         .end("containers/run", Verdict::Broken, Some("QEMU died: signal 9"), &["a", "b"])
-        .then(What::PowerCut { policy: CutPolicy::Subset, seed: 5, report: cut })
+        .then(What::PowerCut { policy: CutPolicy::Subset, seed: 5, report: cut, point: None })
         .skip("containers/logs", "not run: QEMU died: signal 9")
         .skip("boot/units", "not run: QEMU died: signal 9")
         .session_ended()

@@ -246,9 +246,12 @@ impl Board {
         if let Some(n) = self.sources.iter().position(|source| source.trim().is_empty()) {
             return wrong(&format!("sources.{n}"), "an empty source");
         }
-        self.storage.medium.and_then(|_| {
+        if self.storage.medium.is_some() {
             let why = "only of emulated boards: a real medium loses what it loses";
-            wrong("storage.medium", why)
+            return wrong("storage.medium", why);
+        }
+        self.storage.size_mib.and_then(|_| {
+            wrong("storage.size_mib", "only of emulated boards: a real medium is as large as it is")
         })
     }
 

@@ -48,7 +48,7 @@ impl Bench {
         let facts = rig.image().engine.as_ref().map(|spec| spec.facts().clone());
         let image = facts.and_then(|facts| facts.offline_image);
         let image = image.ok_or_else(|| Trouble::Skip(Need::OfflineImage.hint().into()))?;
-        engine.ready(rig, READY).await?;
+        engine.ready(rig).await?;
         let bench = Bench { engine, image: image.tag, archive: image.path };
         bench.clear(rig).await?;
         let known = bench.engine.must(rig, &["images", "--quiet", &bench.image]).await?;
@@ -58,7 +58,7 @@ impl Bench {
         Ok(bench)
     }
 
-    /// Removes all containers, networks and volumes of cases.
+    /// Removes all containers of cases, with their nameless volumes.
     pub(crate) async fn clear(&self, rig: &mut Rig) -> Outcome {
         let filter = format!("label={LABEL}");
         let left = self.engine.must(rig, &["ps", "--all", "--quiet", "--filter", &filter]).await?;
@@ -160,11 +160,10 @@ impl Bench {
     }
 }
 
-/// Within which an engine that is not being started answers, on a fast host.
-pub(crate) const READY: Duration = secs(12);
-
 /// For one container's start, on a fast host.
 const START: Duration = secs(5);
 
 /// Between two questions, where the board offers no event to wait for.
-pub(crate) const PAUSE: Duration = Duration::from_millis(300);
+/// A client costs an emulated board half a second of its time: asking more often would slow down
+/// what is waited for.
+pub(crate) const PAUSE: Duration = secs(1);

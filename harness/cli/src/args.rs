@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use hil_core::envelope::{Envelope, mib};
 
 use crate::lab::args::LabArgs;
 
@@ -52,6 +53,9 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// Show what `run` would do, without touching anything
     Plan(Box<PlanArgs>),
+    /// Search the smallest emulated device on which the chosen suites still pass
+    #[command(after_help = EXIT_CODES)]
+    Envelope(Box<EnvelopeArgs>),
     /// List the boards, or explain one
     Boards(BoardsArgs),
     /// List the suites and their cases
@@ -124,6 +128,10 @@ pub(crate) struct SelectArgs {
     /// Seed of all chance in the run; the same seed gives the same plan (default: 1)
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
+    /// Make emulated boards smaller devices: ram=256M, cpus=1, disk=2G, or several of them with
+    /// commas; the disk is the boot medium, in which the image must fit
+    #[arg(long, value_name = "LIMITS")]
+    pub(crate) envelope: Option<Envelope>,
     /// Run every case that cuts the power this many times, each time with other cuts
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = rounds)]
     pub(crate) cuts: u32,
@@ -206,6 +214,29 @@ pub(crate) struct RunArgs {
     /// Record every write, flush and discard of emulated disks in DIR/<board>/
     #[arg(long)]
     pub(crate) write_log: bool,
+}
+
+#[derive(ClapArgs, Clone, Debug)]
+pub(crate) struct EnvelopeArgs {
+    /// What is to become as small as may be
+    #[arg(long, value_enum)]
+    pub(crate) find: Sought,
+    /// The least to try
+    #[arg(long, value_name = "AMOUNT", default_value = "64M", value_parser = mib)]
+    pub(crate) from: u32,
+    /// The most to try; it must pass
+    #[arg(long, value_name = "AMOUNT", default_value = "1G", value_parser = mib)]
+    pub(crate) to: u32,
+    /// How fine to search
+    #[arg(long, value_name = "AMOUNT", default_value = "16M", value_parser = mib)]
+    pub(crate) step: u32,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub(crate) enum Sought {
+    Ram,
 }
 
 #[derive(ClapArgs, Clone, Debug)]

@@ -5,6 +5,7 @@ mod args;
 mod catalogue;
 mod demo;
 mod doctor;
+mod envelope;
 mod explain;
 mod failure;
 mod heap;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
     let done = match args.command {
         Command::Run(run) => run::run(&run),
         Command::Plan(plan) => run::plan(&plan),
+        Command::Envelope(sought) => envelope::find(&sought),
         Command::Boards(boards) => show::boards(&boards),
         Command::Suites(suites) => show::suites(&suites),
         Command::Report(report) => show::report(&report),

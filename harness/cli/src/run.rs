@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use hil_core::board::Board;
 use hil_core::case::{Isolation, Suite};
+use hil_core::envelope::Envelope;
 use hil_core::event::Clock;
 use hil_core::mask::Masker;
 use hil_core::parts::CutPolicy;
@@ -22,6 +23,7 @@ use hil_report::live::colour_on_stdout;
 use hil_report::rebuild::report_of;
 use hil_report::{EventsFile, Live, Merged, Report};
 use hil_run::interrupt;
+use hil_run::prepare::Prepared;
 use hil_run::runner::{BoardRun, Run};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -62,6 +64,10 @@ fn resolve(args: &SelectArgs) -> Result<Resolved, Failure> {
     let mut instances = BTreeMap::new();
     for name in &args.boards {
         let Meant { board, instances: who } = lab::meant(&catalogue, lab.as_ref(), name)?;
+        let board = match &args.envelope {
+            Some(envelope) => Arc::new(enveloped(envelope, &board, &catalogue)?),
+            None => board,
+        };
         if !boards.iter().any(|known| known.name == board.name) {
             instances.insert(board.name.clone(), who);
             boards.push(board);
@@ -71,7 +77,13 @@ fn resolve(args: &SelectArgs) -> Result<Resolved, Failure> {
     images::check_boots(&boards, &manifests, &catalogue)?;
     images::check_uboot(&boards, &manifests)?;
     // A view of its own: which secrets there are is known only when the manifests are read.
-    let images = images::prepare_all(&manifests, &Live::stderr(Masker::default()))?;
+    let mut images = images::prepare_all(&manifests, &Live::stderr(Masker::default()))?;
+    if let Some(envelope) = &args.envelope {
+        for prepared in images.values_mut().flatten() {
+            let image = Arc::new(envelope.around_image(&prepared.image));
+            *prepared = Arc::new(Prepared { image, ..(**prepared).clone() });
+        }
+    }
     let masker = images::masker(&images, instances.values().flatten())?;
     let selection = Selection {
         suites: &selected.suites,
@@ -85,6 +97,7 @@ fn resolve(args: &SelectArgs) -> Result<Resolved, Failure> {
             IsolationArg::Reboot => Isolation::Reboot,
             IsolationArg::Shared => Isolation::Shared,
         },
+        envelope: args.envelope,
         cuts: args.cuts,
         cut_policy: policy(args.cut_policy),
         replay: args.replay.as_ref().map(|replay| replay.seed),
@@ -120,6 +133,18 @@ fn still_to_run(plan: BoardPlan, earlier: &Path) -> Result<BoardPlan, Failure> {
     Ok(plan.only(|id| !settled.contains(id)))
 }
 
+/// The board in its envelope, where its machine can be made so.
+fn enveloped(envelope: &Envelope, board: &Board, catalogue: &Catalogue) -> Result<Board, Failure> {
+    let machine = board.qemu.as_ref().and_then(|on| catalogue.machine(&on.machine));
+    let refused = |why: String| Failure::usage(format!("--envelope {envelope}: {why}"));
+    if let Some(machine) = machine.filter(|_| envelope.ram_mib.is_some())
+        && machine.fixed_memory
+    {
+        return Err(refused(format!("`{}` always has {} MiB", board.name, machine.memory_mib)));
+    }
+    envelope.around(board).map_err(refused)
+}
+
 fn policy(arg: PolicyArg) -> CutPolicy {
     match arg {
         PolicyArg::KeepAll => CutPolicy::KeepAll,
@@ -142,7 +167,9 @@ fn plan_text(plans: &[BoardPlan]) -> String {
     let mut text = String::new();
     for plan in plans {
         let shard = plan.share.as_ref().map(|s| format!(", shard {}/{}", s.index, s.of));
-        let _ = writeln!(text, "{} (seed {}{})", plan.board, plan.seed, shard.unwrap_or_default());
+        let envelope = plan.envelope.map(|it| format!(", envelope {it}"));
+        let more = shard.into_iter().chain(envelope).collect::<String>();
+        let _ = writeln!(text, "{} (seed {}{more})", plan.board, plan.seed);
         for session in &plan.sessions {
             let digest = &session.digest[..12.min(session.digest.len())];
             let _ = writeln!(text, "  {} {digest}", session.image);

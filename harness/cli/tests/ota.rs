@@ -11,8 +11,13 @@ use std::path::Path;
 
 use serde_json::Value;
 
-const CASES: &[&str] =
-    &["install-and-switch", "corrupt-refused", "downgrade-policy", "interrupted-download", "init-exits"];
+const CASES: &[&str] = &[
+    "install-and-switch",
+    "corrupt-refused",
+    "downgrade-policy",
+    "interrupted-download",
+    "init-exits",
+];
 
 /// Runs cases on this manifest's image; how it ended.
 fn run(manifest: &Path, cases: &[&str], out: &Path) -> common::Ended {

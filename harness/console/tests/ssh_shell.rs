@@ -312,3 +312,28 @@ async fn a_connection_that_was_closed_meanwhile_is_made_anew() {
     server.last.lock().unwrap().take().unwrap().shutdown(Shutdown::Both).unwrap();
     assert_eq!(shell.exec("echo back", soon()).await.unwrap().text(), "back");
 }
+
+#[tokio::test]
+async fn a_port_of_the_board_is_reached_through_the_connection() {
+    let server = Server::start();
+    let mut shell = server.shell("key");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap();
+    // More than a window comes back, and only when the whole question is there.
+    let serving = std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut question = [0; 5];
+        client.read_exact(&mut question).unwrap();
+        client.write_all(&[question[4]; 600_000]).unwrap();
+    });
+    let answer = shell.dial(port, b"12345", soon()).await.unwrap();
+    serving.join().unwrap();
+    assert_eq!((answer.len(), answer[599_999]), (600_000, b'5'));
+    // Nobody listens any more: the product's, and the connection is as good as before.
+    let refused = shell.dial(port, b"12345", soon()).await.unwrap_err();
+    assert!(
+        matches!(&refused, Trouble::Product(why) if why.contains("no connection")),
+        "{refused:?}"
+    );
+    assert_eq!(shell.exec("echo still", soon()).await.unwrap().text(), "still");
+}

@@ -9,6 +9,7 @@ pub mod board;
 pub mod case;
 pub mod cut;
 pub mod deadline;
+pub mod envelope;
 pub mod event;
 pub mod image;
 pub mod located;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::board::Board;
 use crate::case::{Case, Isolation, Need, Suite};
 use crate::cut::{Cuts, PlannedCut, Told};
+use crate::envelope::Envelope;
 use crate::image::Image;
 use crate::parts::CutPolicy;
 use crate::rules::Rules;
@@ -89,6 +90,9 @@ pub struct Retries {
 pub struct BoardPlan {
     pub board: String,
     pub seed: u64,
+    /// The smaller device that the board is to be (`--envelope`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub envelope: Option<Envelope>,
     pub sessions: Vec<SessionPlan>,
     pub skips: Vec<PlannedSkip>,
     #[serde(default)]
@@ -138,6 +142,7 @@ pub struct Selection<'s> {
     pub seed: u64,
     /// What the cases start from that ask for a fork.
     pub forks_as: Isolation,
+    pub envelope: Option<Envelope>,
     /// How often a case that cuts the power is run, each time with other cuts.
     pub cuts: u32,
     pub cut_policy: CutPolicy,
@@ -187,6 +192,7 @@ pub fn plan_board(
     BoardPlan {
         board: board.name.clone(),
         seed: selection.seed,
+        envelope: selection.envelope,
         sessions,
         skips,
         retries: Retries::default(),
@@ -319,6 +325,7 @@ mod tests {
             repeat,
             seed: 7,
             forks_as: Isolation::Fork,
+            envelope: None,
             cuts,
             cut_policy: CutPolicy::Subset,
             replay,

@@ -333,7 +333,7 @@ fn empty(plan: &BoardPlan) -> Report {
         took: 0.0,
         sessions: Vec::new(),
         cases: Vec::new(),
-        notes: Vec::new(),
+        notes: plan.envelope.iter().map(|it| format!("in an envelope of {it}")).collect(),
         end: End::Died,
     }
 }

@@ -196,7 +196,7 @@ async fn warm(rig: &mut Rig) {
     let (Ok(engine), Some(image)) = (rig.engine(), offline) else { return };
     rig.journal().doing("warming up", None);
     let warmed = async {
-        engine.ready(rig, secs(30)).await?;
+        engine.ready(rig).await?;
         engine.load(rig, &image.path).await?;
         let container = Container { image: &image.tag, command: &["true"], ..Container::default() };
         engine.run(rig, &container).await

@@ -352,6 +352,7 @@ fn run_on(board: &str, cases: &'static [Case], air: &Arc<Air>, retries: u32) -> 
         required: &|_| false,
         expected: &|_| None,
         repeat: 1,
+        envelope: None,
         seed: 1,
         forks_as: Isolation::Fork,
         cuts: 1,

@@ -3,8 +3,8 @@
 use hil_core::prelude::*;
 use hil_core::product::Container;
 
-use super::restart::kill_engine;
-use crate::bench::{Bench, READY};
+use super::restart::kill_command;
+use crate::bench::Bench;
 
 /// A folder of the board's that outlives a reboot: what the FHS promises of /var/lib.
 pub(super) const BIND: &str = "/var/lib/hil-bind";
@@ -34,12 +34,10 @@ pub(super) async fn killed_while_loading(rig: &mut Rig, bench: &Bench) -> Outcom
     let before = bench.must_run(rig, &[], &sum).await?;
     bench.engine.must(rig, &["rmi", "--force", &bench.image]).await?;
     let load = bench.engine.line(&["load", "--input", &bench.archive]);
-    // It is the load that is to be met at work, so the two are started by one command.
-    let daemon = bench.engine.daemons().first().copied().ok_or_else(no_daemon)?;
-    rig.run(&format!("{load} >/dev/null 2>&1 & sleep 0.4; kill -KILL $(pidof {daemon}); wait"))
-        .await?;
-    kill_engine(rig, bench).await?;
-    bench.engine.ready(rig, READY).await.or_fail("the engine did not come back")?;
+    // One command for both, so that the load is met at work.
+    let kill = kill_command(bench)?;
+    rig.run(&format!("{load} >/dev/null 2>&1 & sleep 0.4; {kill}; wait")).await?;
+    bench.engine.ready(rig).await.or_fail("the engine did not come back")?;
 
     let known = bench.engine.must(rig, &["images", "--quiet", &bench.image]).await?;
     if !known.stdout.trim().is_empty() {
@@ -52,8 +50,4 @@ pub(super) async fn killed_while_loading(rig: &mut Rig, bench: &Bench) -> Outcom
     let after = bench.must_run(rig, &[], &sum).await?;
     check!(after == before, "{PROGRAM} in the image was {before:?} and is {after:?}");
     Ok(())
-}
-
-pub(super) fn no_daemon() -> Trouble {
-    Trouble::Skip("the engine has no daemon that could die".into())
 }

@@ -3,13 +3,10 @@
 use hil_core::image::CgroupVersion;
 use hil_core::prelude::*;
 
-use crate::bench::READY;
-
 pub(super) async fn ready(rig: &mut Rig) -> Outcome {
     let engine = rig.engine()?;
-    let stated = rig.image().engine.as_ref().and_then(|spec| spec.facts().ready_s);
     let start = rig.journal().clock().now();
-    let version = engine.ready(rig, stated.map_or(READY, secs)).await?;
+    let version = engine.ready(rig).await?;
     let took = rig.journal().clock().now() - start;
     rig.fact("engine.answered", took.as_secs_f64(), "s");
     rig.journal().note(format!("{} {version}", engine.name()));
@@ -20,7 +17,7 @@ pub(super) async fn as_built(rig: &mut Rig) -> Outcome {
     let facts = rig.image().engine.as_ref().map(|spec| spec.facts().clone());
     let facts = facts.or_fail("the manifest names no engine")?;
     let engine = rig.engine()?;
-    engine.ready(rig, READY).await?;
+    engine.ready(rig).await?;
     let setup = engine.setup(rig).await?;
     let cgroup = facts.cgroup.map(|version| match version {
         CgroupVersion::V1 => "1".to_string(),

@@ -2,7 +2,7 @@
 
 use hil_core::prelude::*;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, PAUSE};
 
 /// On which a case's container is reached from outside.
 const PORT: u16 = 18_080;
@@ -26,7 +26,7 @@ pub(super) async fn published_port(rig: &mut Rig, bench: &Bench) -> Outcome {
         };
         // The port is open before the server in the container listens.
         check!(!deadline.passed(), "port {PORT} of the board did not answer: {why}");
-        tokio::time::sleep(crate::bench::PAUSE).await;
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

@@ -5,7 +5,7 @@ use hil_core::prelude::*;
 
 use super::finding;
 use super::neighbour::{Guardians, Neighbour};
-use crate::bench::{Bench, READY};
+use crate::bench::Bench;
 
 pub(super) async fn out_of_memory(rig: &mut Rig, bench: &Bench) -> Outcome {
     let neighbour = Neighbour::start(rig, bench).await?;
@@ -77,7 +77,7 @@ impl Spent<'_> {
         };
         rig.run_in(&format!("cd {root} && rm -rf {left}; sync"), secs(60)).await?;
         outcome?;
-        bench.engine.ready(rig, READY).await?;
+        bench.engine.ready(rig).await?;
         let said = bench.must_run(rig, &[], &["echo", "again"]).await;
         let said = said.or_fail(format!("with {what} again"))?;
         check!(said == "again\n", "with {what} again a container said {said:?}");

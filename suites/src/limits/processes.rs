@@ -27,9 +27,11 @@ pub(super) async fn fork_bomb(rig: &mut Rig, bench: &Bench) -> Outcome {
     let neighbour = Neighbour::start(rig, bench).await?;
     let guardians = Guardians::of(rig, bench).await?;
     let limit = format!("--pids-limit={BOMB_PIDS}");
-    let bomb = bench.start(rig, "bomb", &[&limit], &["sh", "-c", BOMB]).await?;
+    let bomb = bench.start(rig, "bomb", &[&limit], SLEEP).await?;
     let cgroup = Cgroup::of(rig, bench, &bomb).await?;
     cgroup.must_hold(rig, "pids.max", &BOMB_PIDS.to_string()).await?;
+    // Only now: without its limit it would take the board.
+    bench.engine.must(rig, &["exec", "--detach", &bomb, "sh", "-c", BOMB]).await?;
     let deadline = rig.within(secs(10));
     while cgroup.counter(rig, "pids.events", "max").await? == 0 {
         check!(!deadline.passed(), "the bomb did not meet its limit within {deadline}");

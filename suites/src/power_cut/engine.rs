@@ -13,7 +13,7 @@ const AFTER_CUT: std::time::Duration = secs(30);
 async fn comes_back(rig: &mut Rig, before: &Before, bench: &Bench) -> Outcome {
     invariants::boots(rig).await?;
     invariants::sound_system(rig, &[&before.version]).await?;
-    let ready = bench.engine.ready(rig, AFTER_CUT).await;
+    let ready = bench.engine.ready_within(rig, AFTER_CUT).await;
     invariants::invariant("engine-answers", ready.map(drop))
 }
 

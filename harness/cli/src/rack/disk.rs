@@ -47,9 +47,15 @@ pub(super) async fn provision(
     let scratch = corner.path().to_path_buf();
     let blocking = move || {
         let base = Base::open(&file).map_err(broken)?;
+        let given = board.storage.size_mib.map_or(base.size(), |mib| u64::from(mib) << 20);
+        if given < base.size() {
+            let (needs, has) = (base.size().div_ceil(1 << 20), given >> 20);
+            let why = format!("the image needs {needs} MiB, and the board's medium has {has}");
+            return Err(Trouble::rack(why));
+        }
         let size = match board.storage.power_of_two {
-            true => base.size().next_power_of_two(),
-            false => base.size(),
+            true => given.next_power_of_two(),
+            false => given,
         };
         let layer = Mutex::new(Layer::create(&dir, &base, size).map_err(broken)?);
         if !image.inject.is_empty() {

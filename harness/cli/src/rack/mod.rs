@@ -145,8 +145,9 @@ impl QemuRack {
         version: &Option<String>,
     ) -> Outcome<Option<Nursery>> {
         let Some(kind) = machine.save else { return Ok(None) };
-        let image = (&*lease.image.image, lease.image.digest.as_str());
-        let key = ready::key(image, machine, spec, version.as_deref());
+        let (image, digest) = (&*lease.image.image, lease.image.digest.as_str());
+        let medium = &lease.board.storage;
+        let key = ready::key((image, digest, medium), machine, spec, version.as_deref());
         let store = self.store.clone()?;
         Nursery::new(store, kind, key, lease.image.disk.as_ref()).map(Some)
     }
@@ -193,7 +194,8 @@ impl Rack for QemuRack {
             Trouble::rack(format!("board `{}` has no emulated machine", board.name))
         })?;
         let qemuboot = boot::read_qemuboot(image).map_err(Trouble::rack)?;
-        let machine = qemuboot.as_ref().map_or(machine.clone(), |boot| boot.apply(&machine));
+        let mut machine = qemuboot.as_ref().map_or(machine.clone(), |boot| boot.apply(&machine));
+        machine.smp = on.and_then(|on| on.cpus).unwrap_or(machine.smp);
         let accel = self.accelerator(&machine).await?;
         let emulator = Emulator::find(machine.emulator(accel.kind))?;
         let corner = self.corners.take()?;

@@ -7,6 +7,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use hil_core::board::StorageSpec;
 use hil_core::image::Image;
 use hil_core::parts::Kept;
 use hil_core::trouble::{Outcome, Trouble};
@@ -65,7 +66,7 @@ pub(super) fn vars_in(dir: &Path) -> PathBuf {
 
 /// All that decides what a booted board is like; its digest is the folder's name.
 pub(super) fn key(
-    (image, digest): (&Image, &str),
+    (image, digest, medium): (&Image, &str, &StorageSpec),
     machine: &Machine,
     spec: &LaunchSpec,
     emulator: Option<&str>,
@@ -78,6 +79,7 @@ pub(super) fn key(
         digest,
         emulator,
         &machine,
+        &format!("{medium:?}"),
         &format!("{} {:?} {:?} {:?}", spec.accel, spec.memory_mib, spec.forwards, spec.extra),
     ];
     Some(digest_of(parts.join("\n").as_bytes())[..32].to_string())

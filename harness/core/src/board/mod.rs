@@ -96,6 +96,10 @@ pub struct OnQemu {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 16))]
     pub memory_mib: Option<u32>,
+    /// Processors, instead of the machine's own number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub cpus: Option<u32>,
     /// The device tree a kernel needs here, by its usual file name; looked for beside `image.toml`
     /// unless [boot.kernel] names another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -129,12 +133,19 @@ pub enum Medium {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default, expecting = "a table with `medium` and `power_of_two`")]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a table with `medium`, `size_mib` and `power_of_two`"
+)]
 pub struct StorageSpec {
     /// Of emulated boards only, `virtio-wb` if absent: what a cut takes from a real card or disk
     /// is up to the card or disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub medium: Option<Medium>,
+    /// Of emulated boards only: the medium's size in MiB, which is the image's if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_mib: Option<u32>,
     /// The machine accepts only cards whose size is a power of two.
     pub power_of_two: bool,
 }
@@ -235,9 +246,12 @@ impl Board {
         if let Some(n) = self.sources.iter().position(|source| source.trim().is_empty()) {
             return wrong(&format!("sources.{n}"), "an empty source");
         }
-        self.storage.medium.and_then(|_| {
+        if self.storage.medium.is_some() {
             let why = "only of emulated boards: a real medium loses what it loses";
-            wrong("storage.medium", why)
+            return wrong("storage.medium", why);
+        }
+        self.storage.size_mib.and_then(|_| {
+            wrong("storage.size_mib", "only of emulated boards: a real medium is as large as it is")
         })
     }
 

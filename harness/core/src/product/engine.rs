@@ -68,6 +68,9 @@ pub struct Setup {
 /// For one command of a container's life, on a fast host.
 const COMMAND: Duration = secs(20);
 
+/// Within which the engine answers, on a fast host, where the manifest states no time.
+const READY: Duration = secs(12);
+
 /// The container engine.
 #[async_trait]
 pub trait Engine: Send + Sync {
@@ -89,9 +92,7 @@ pub trait Engine: Send + Sync {
     async fn inspect(&self, rig: &mut Rig, name: &str) -> Outcome<Standing>;
 
     /// Pulls an image; from a registry on the board itself without TLS, too.
-    async fn pull(&self, rig: &mut Rig, reference: &str) -> Outcome {
-        self.must(rig, &["pull", reference]).await.map(drop)
-    }
+    async fn pull(&self, rig: &mut Rig, reference: &str) -> Outcome;
 
     /// Runs the client; its exit status is the caller's to judge.
     async fn ask(&self, rig: &mut Rig, words: &[&str]) -> Outcome<Ran> {
@@ -117,8 +118,14 @@ pub trait Engine: Send + Sync {
         }
     }
 
+    /// Waits until the engine answers, as long as the manifest states; says its version.
+    async fn ready(&self, rig: &mut Rig) -> Outcome<String> {
+        let stated = rig.image().engine.as_ref().and_then(|spec| spec.facts().ready_s);
+        self.ready_within(rig, stated.map_or(READY, secs)).await
+    }
+
     /// Waits until the engine answers, at most `span` on a fast host; says its version.
-    async fn ready(&self, rig: &mut Rig, span: Duration) -> Outcome<String> {
+    async fn ready_within(&self, rig: &mut Rig, span: Duration) -> Outcome<String> {
         let deadline = rig.within(span);
         loop {
             let why = match self.version(rig).await {

@@ -37,6 +37,7 @@ pub(crate) fn plan(board: &str, sessions: &[(&str, &[&str])], skips: &[(&str, &s
         required: name.ends_with('!'),
     };
     BoardPlan {
+        envelope: None,
         board: board.into(),
         seed: 42,
         sessions: sessions.iter().map(session).collect(),

@@ -2,11 +2,12 @@
 
 use async_trait::async_trait;
 use hil_core::image::{Custom, Switch};
+use hil_core::parts::quoted;
 use hil_core::product::{Installed, Installing, SlotState, Updater};
 use hil_core::rig::Rig;
 use hil_core::trouble::{OrFail, Outcome, Trouble};
 
-use super::{background, quoted};
+use super::background;
 
 pub(super) struct CustomUpdater {
     spec: Custom,

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use hil_core::case::Need;
 use hil_core::image::{EngineSpec, Image, UpdaterSpec};
-use hil_core::parts::quoted;
 use hil_core::product::{Engine, Updater};
 use hil_core::rig::{Adapters, Rig};
 use hil_core::trouble::{OrFail, Outcome, Trouble};

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use hil_core::image::{Rauc, Switch};
+use hil_core::parts::quoted;
 use hil_core::product::{Installed, Installing, SlotState, Updater};
 use hil_core::rig::Rig;
 use hil_core::trouble::{OrFail, Outcome, Trouble};
 use serde::Deserialize;
 
-use super::{background, quoted};
+use super::background;
 
 pub(super) struct RaucUpdater {
     spec: Rauc,

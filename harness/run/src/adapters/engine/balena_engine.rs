@@ -6,6 +6,7 @@ use super::docker::{SETUP, STANDING, VERSION};
 pub(in super::super) const BALENA_ENGINE: Cli = Cli {
     client: "balena-engine",
     daemons: &["balena-engine-daemon", "balena-engine-containerd"],
+    pull: &["pull"],
     version: VERSION,
     setup: SETUP,
     standing: STANDING,

@@ -5,6 +5,7 @@ use super::Cli;
 pub(in super::super) const DOCKER: Cli = Cli {
     client: "docker",
     daemons: &["dockerd", "containerd"],
+    pull: &["pull"],
     version: VERSION,
     setup: SETUP,
     standing: STANDING,

@@ -5,11 +5,10 @@ mod docker;
 mod podman;
 
 use async_trait::async_trait;
+use hil_core::parts::quoted;
 use hil_core::product::{Engine, Setup, Standing};
 use hil_core::rig::Rig;
 use hil_core::trouble::{OrFail, Outcome, Trouble};
-
-use super::quoted;
 
 pub(super) use balena_engine::BALENA_ENGINE;
 pub(super) use docker::DOCKER;
@@ -20,6 +19,8 @@ pub(super) use podman::PODMAN;
 pub(super) struct Cli {
     client: &'static str,
     daemons: &'static [&'static str],
+    /// The verb that pulls from a registry without TLS, if that is the board's own.
+    pull: &'static [&'static str],
     /// Of `info`: the version of what does the work.
     version: &'static str,
     /// Of `info`: storage driver, cgroup version, runtime, root folder.
@@ -82,6 +83,10 @@ impl Engine for Cli {
     async fn setup(&self, rig: &mut Rig) -> Outcome<Setup> {
         let told = self.told(rig, &["info", "--format", self.setup]).await?;
         setup(&told).or_fail(format!("`info` printed `{told}`"))
+    }
+
+    async fn pull(&self, rig: &mut Rig, reference: &str) -> Outcome {
+        self.must(rig, &[self.pull, &[reference]].concat()).await.map(drop)
     }
 
     async fn inspect(&self, rig: &mut Rig, name: &str) -> Outcome<Standing> {

@@ -6,6 +6,7 @@ use super::Cli;
 pub(in super::super) const PODMAN: Cli = Cli {
     client: "podman",
     daemons: &[],
+    pull: &["pull", "--tls-verify=false"],
     version: "{{.Version.Version}}",
     setup: "{{.Store.GraphDriverName}}|{{.Host.CgroupsVersion}}|{{.Host.OCIRuntime.Name}}|\
             {{.Store.GraphRoot}}",

@@ -13,9 +13,9 @@ use hil_core::deadline::Deadline;
 use hil_core::event::{Clock, Event, Journal, Sink, What};
 use hil_core::image::Image;
 use hil_core::parts::{
-    Console, CutPolicy, CutReport, Match, Output, Power, Progress, Shell, Sighting,
+    Console, CutPolicy, CutReport, Depot, Match, Output, Power, Progress, Served, Shell, Sighting,
 };
-use hil_core::plan::CaseId;
+use hil_core::plan::{CaseId, PlannedCase};
 use hil_core::prelude::*;
 use hil_core::product::Os;
 use hil_core::rig::{Adapters, Parts};
@@ -173,6 +173,27 @@ impl Ran {
     }
 }
 
+struct NoDepot;
+
+#[async_trait]
+impl Depot for NoDepot {
+    async fn serve(&self, _: &Path, _: Option<u64>, _: bool) -> Outcome<Box<dyn Served>> {
+        Err(Trouble::rack("nothing is handed out here"))
+    }
+}
+
+fn planned() -> PlannedCase {
+    PlannedCase {
+        id: CaseId { suite: "s".into(), name: "case".into(), round: 1 },
+        seed: 7,
+        deadline_s: 60.0,
+        isolation: Isolation::Shared,
+        required: false,
+        expected: None,
+        cuts: Vec::new(),
+    }
+}
+
 /// Runs the one case of a suite whose file ends with `more`, beside which lie `files`.
 fn run(more: &str, files: &[(&str, &str)]) -> Ran {
     let dir = tempfile::tempdir().unwrap();
@@ -191,11 +212,10 @@ fn run(more: &str, files: &[(&str, &str)]) -> Ran {
     let suite = custom::load(dir.path()).unwrap();
     let (out, heard) = (tempfile::tempdir().unwrap(), Arc::new(Heard::default()));
     let journal = Journal::new("qemu-x", Clock::new(), vec![heard.clone()]);
-    let mut rig =
-        Rig::new(parts(), Adapters { os: Arc::new(NoOs), engine: None, updater: None }, journal)
-            .keeping_in(out.path());
-    let id = CaseId { suite: "s".into(), name: "case".into(), round: 1 };
-    rig.set_case(Some((id, 7)));
+    let (os, depot) = (Arc::new(NoOs), Arc::new(NoDepot));
+    let adapters = Adapters { os, engine: None, updater: None, depot };
+    let mut rig = Rig::new(parts(), adapters, journal).keeping_in(out.path());
+    rig.set_case(Some(planned()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let outcome = runtime.block_on(suite.cases[0].body.run(&mut rig));
     let left: Vec<_> = fs::read_dir(work.path()).unwrap().collect();

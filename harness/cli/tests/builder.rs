@@ -26,8 +26,9 @@ fn two_builds_of_one_image_are_identical() {
     for bundle in ["good", "hangs"] {
         let payload = |image: &Path| {
             let file = image.join(format!("updates/{bundle}.raucb"));
-            let content = Command::new("unsquashfs").args(["-cat"]).arg(file).arg("manifest.raucm");
-            let manifest = String::from_utf8(content.output().unwrap().stdout).unwrap();
+            let mut unpack = Command::new("unsquashfs");
+            let content = unpack.arg("-cat").arg(file).arg("manifest.raucm").output().unwrap();
+            let manifest = String::from_utf8(content.stdout).unwrap();
             manifest.lines().find(|line| line.starts_with("sha256=")).unwrap().to_string()
         };
         assert_eq!(payload(&first), payload(&second), "{bundle} differs between two builds");

@@ -559,13 +559,13 @@ fn a_physical_board_without_a_byte_is_the_racks_until_it_speaks() {
 #[test]
 fn a_panic_on_the_way_to_the_old_system_is_no_end_and_a_later_one_is() {
     let air = Arc::new(Air::default());
-    let events = run_on(COUNTED, &[ROLLED, ROLLED_THEN, NEVER], &air);
+    let events = run_on(COUNTED, &[ROLLED, ROLLED_THEN, NEVER], &air, 0);
     assert_eq!(verdict(&events, "rolled"), (Verdict::Pass, String::new()));
     let (fail, why) = verdict(&events, "then");
     assert!(fail == Verdict::Fail && why.contains("oh no"), "{why}");
     let (fail, why) = verdict(&events, "never");
     assert!(fail == Verdict::Fail && why.contains("not ready after 2 boots"), "{why}");
     // Without a mark there is nothing to count.
-    let (skip, why) = verdict(&run_on(EMULATED, &[ROLLED], &air), "rolled");
+    let (skip, why) = verdict(&run_on(EMULATED, &[ROLLED], &air, 0), "rolled");
     assert!(skip == Verdict::Skip && why.contains("[stages] bootloader"), "{why}");
 }

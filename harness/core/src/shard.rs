@@ -53,6 +53,7 @@ fn millis(seconds: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::case::Isolation;
     use crate::plan::{PlannedCase, PlannedSkip, Retries, SessionPlan};
     use crate::rules::Rules;
 
@@ -66,8 +67,10 @@ mod tests {
             id: id(nth),
             seed: nth,
             deadline_s: (derive_seed(seed, &nth.to_string()) % 120 + 1) as f64,
+            isolation: Isolation::Shared,
             required: false,
             expected: None,
+            cuts: Vec::new(),
         };
         let session = |image: &str, of: std::ops::Range<u64>| SessionPlan {
             image: image.into(),
@@ -82,6 +85,7 @@ mod tests {
             skips: (cases..cases + 3).map(skip).collect(),
             retries: Retries::default(),
             rules: Rules::default(),
+            again: String::new(),
             share: None,
         }
     }

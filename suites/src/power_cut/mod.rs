@@ -58,8 +58,8 @@ const BOOT: Cuts = Cuts {
         Mark::Stage(Stage::Userspace),
     ],
     ms: 400,
-    writes: 64,
-    flushes: 16,
+    writes: 16,
+    flushes: 8,
 };
 
 /// Reboots, from the order to shut down, or from power-on, until the board is ready: the bootloader

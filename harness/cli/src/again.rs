@@ -1,11 +1,13 @@
 //! The command that runs a part of a run again: what reports tell beside a failure.
 
+use hil_core::parts::quoted;
+
 use crate::args::{PolicyArg, SelectArgs};
 
 /// Without its `--replay`, which is each case's own.
 pub(crate) fn command(args: &SelectArgs, board: &str) -> String {
-    let mut words = vec!["hil".to_string(), "run".into(), "--board".into(), word(board)];
-    let mut option = |name: &str, value: &str| words.extend([name.into(), word(value)]);
+    let mut words = vec!["hil".to_string(), "run".into(), "--board".into(), quoted(board)];
+    let mut option = |name: &str, value: &str| words.extend([name.into(), quoted(value)]);
     for image in &args.images {
         option("--image", &image.to_string_lossy());
     }
@@ -20,13 +22,4 @@ pub(crate) fn command(args: &SelectArgs, board: &str) -> String {
         PolicyArg::Subset => {}
     }
     words.join(" ")
-}
-
-/// One word of a shell's command line.
-fn word(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_string();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
 }

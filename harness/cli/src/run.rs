@@ -204,6 +204,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
             message: "the selection holds no case; see `hil suites`".into(),
         });
     }
+    if args.select.replay.is_some() {
+        put(&plan_text(&resolved.plans));
+    }
     let out = OutDir::claim(&args.out)?;
     let live = Arc::new(Live::stderr(resolved.masker.clone()));
     let mut files = Vec::new();

@@ -47,7 +47,9 @@ impl Selected {
         let all = suites::all(args.suite_dir.as_deref())?;
         let known = every_case(all);
         let cases = match (&args.replay, args.cases.is_empty()) {
-            (Some(replay), _) => Some(globs("--replay", &[replay.case.clone()], &known)?),
+            (Some(replay), _) => {
+                Some(globs("--replay", std::slice::from_ref(&replay.case), &known)?)
+            }
             (None, true) => None,
             (None, false) => Some(globs("--case", &args.cases, &known)?),
         };

@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 #[test]
@@ -20,6 +21,17 @@ fn two_builds_of_one_image_are_identical() {
         let (one, other) =
             (fs::read(first.join(file)).unwrap(), fs::read(second.join(file)).unwrap());
         assert!(one == other, "{file} differs between two builds");
+    }
+    // A bundle's salt and signature are new each time; what it installs is not.
+    for bundle in ["good", "hangs"] {
+        let payload = |image: &Path| {
+            let file = image.join(format!("updates/{bundle}.raucb"));
+            let mut unpack = Command::new("unsquashfs");
+            let content = unpack.arg("-cat").arg(file).arg("manifest.raucm").output().unwrap();
+            let manifest = String::from_utf8(content.stdout).unwrap();
+            manifest.lines().find(|line| line.starts_with("sha256=")).unwrap().to_string()
+        };
+        assert_eq!(payload(&first), payload(&second), "{bundle} differs between two builds");
     }
 }
 

@@ -104,11 +104,17 @@ fn a_loader_writes_the_board_which_boots_and_tells_its_own_address() {
     let enter = "[instance.imx-1.storage.enter.contact.lcus]\nport = \"rack/dev/relay-a\"\n\
                  channel = 2";
     fs::write(rack.lab(), IMX.replace("ENTER", enter)).unwrap();
+    let at_rest = || {
+        let contacts = rack.state("relay", "relay-a")["contacts"].to_string();
+        assert_eq!(contacts, "[false,false]", "power and boot switch are as they were");
+    };
+    let mut by_hand = with_tools(&rack, rack.hil());
+    passes(&run(by_hand.args(["lab", "flash", "imx-1"])));
+    at_rest();
     let cases = "--case boot/ssh-login --case boot/power-cut-comes-back";
     passes(&run(&mut with_tools(&rack, rack.run("imx-1", cases))));
     has_timing(&rack, "imx-1");
-    let contacts = rack.state("relay", "relay-a")["contacts"].to_string();
-    assert_eq!(contacts, "[false,false]", "power and boot switch are as they were");
+    at_rest();
 }
 
 const CUBIE: &str = r#"
@@ -146,7 +152,11 @@ const TYPED: &str = r#"
 [uboot]
 lines = ["mmc dev 0"]
 send = [{ file = "note.txt", at = 0x45000000 }]
-boot = "setenv bootargs root=PARTLABEL=rootB hil.slot=B rauc.slot=B console=ttyS0,115200; load mmc 0:3 ${kernel_addr_r} boot/vmlinuz; load mmc 0:3 ${fdt_addr_r} boot/${fdtfile}; load mmc 0:3 ${ramdisk_addr_r} boot/initrd; bootz ${kernel_addr_r} ${ramdisk_addr_r}:${filesize} ${fdt_addr_r}"
+boot = """\
+    setenv bootargs root=PARTLABEL=rootB hil.slot=B rauc.slot=B console=ttyS0,115200 earlycon; \
+    load mmc 0:3 ${kernel_addr_r} boot/vmlinuz; load mmc 0:3 ${fdt_addr_r} boot/${fdtfile}; \
+    load mmc 0:3 ${ramdisk_addr_r} boot/initrd; \
+    bootz ${kernel_addr_r} ${ramdisk_addr_r}:${filesize} ${fdt_addr_r}"""
 "#;
 
 /// QEMU's cubieboard: its genuine U-Boot is stopped over a line of 115200 baud, for the loader, and

@@ -1,5 +1,5 @@
 //! A real guest writes one block with a flush and one without, and loses its power: what each
-//! policy leaves on the disk.
+//! policy leaves on the disk. And cuts as a plan has them: the same again for the same seed.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
@@ -117,4 +117,50 @@ fn subset_repeats_for_its_seed() {
         let new = once.iter().take_while(|byte| **byte == b'B').count();
         assert!(new % 512 == 0 && once[new..].iter().all(|byte| *byte == 0), "torn at {new}");
     }
+}
+
+/// What is planned of the power-cut suite on demo-os: each run of a case, with its seed and cuts.
+fn planned(words: &[&str]) -> Vec<serde_json::Value> {
+    let mut plan = common::hil();
+    plan.args(["plan", "--json", "--board", "qemu-aarch64", "--image"]);
+    let ended = common::run(plan.arg(common::demo("aarch64", "mini")).args(words));
+    assert_eq!(ended.code, Some(0), "{}", ended.said);
+    let plans: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    plans[0]["sessions"][0]["cases"].as_array().unwrap().clone()
+}
+
+const SUITE: [&str; 4] = ["--suite", "power-cut", "--cuts", "4"];
+
+#[test]
+fn a_seed_gives_the_same_cuts_and_another_one_others() {
+    let cuts = planned(&SUITE);
+    assert!(cuts.iter().all(|case| !case["cuts"].as_array().unwrap().is_empty()), "{cuts:#?}");
+    assert_eq!(planned(&SUITE), cuts);
+    assert_ne!(planned(&[&SUITE[..], &["--seed", "2"]].concat()), cuts);
+    let wrong = common::run(common::hil().args(["plan", "--board", "qemu-arm", "--replay", "x"]));
+    assert_eq!(wrong.code, Some(2), "{}", wrong.said);
+}
+
+#[test]
+fn a_cut_at_an_event_of_the_disk_is_met_again_by_its_replay() {
+    let of_disk = |case: &serde_json::Value| case["cuts"][0]["point"]["step"]["ms"].is_null();
+    let sample = planned(&["--case", "power-cut/during-boot", "--cuts", "9"]);
+    let sample = sample.into_iter().find(of_disk).unwrap();
+    let replay = format!("power-cut/during-boot@{}", sample["seed"]);
+    let again = planned(&["--replay", &replay]);
+    assert_eq!((again.len(), &again[0]["cuts"]), (1, &sample["cuts"]));
+
+    let out = tempfile::tempdir().unwrap();
+    let mut hil = common::hil();
+    hil.args(["run", "--board", "qemu-aarch64", "--replay", &replay, "--image"]);
+    let image = common::demo("aarch64", "mini");
+    let ended = common::run(hil.arg(image).arg("--out").arg(out.path()));
+    assert_eq!(ended.code, Some(0), "{}", ended.said);
+    let events = common::events(out.path(), "qemu-aarch64");
+    let cut = events.iter().find_map(|event| event["what"].get("power-cut")).unwrap();
+    assert_eq!(cut["seed"], sample["seed"]);
+    // What had the disk stop is in flight when the power goes, unless the boot was over before it.
+    let point = cut["point"].as_str().unwrap();
+    let nth = sample["cuts"][0]["point"]["step"].as_object().unwrap().values().next().unwrap();
+    assert!(point.contains(&format!(" {nth} after ")), "{point} is not {sample:#}");
 }

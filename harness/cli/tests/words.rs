@@ -134,6 +134,18 @@ fn an_image_of_another_architecture_is_refused() {
 }
 
 #[test]
+fn an_image_in_place_of_its_manifest_is_told_and_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = dir.path().join("disk.img");
+    std::fs::File::create(&disk).unwrap().set_len(3 << 30).unwrap();
+    let ended = run(hil().args(["plan", "--board", "qemu-aarch64", "--image"]).arg(&disk));
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.said.len() < 1000, "it quotes the disk");
+    assert!(ended.said.contains("no image's manifest: it has 3221225472 bytes"), "{}", ended.said);
+    assert!(ended.said.contains("give the path of an image.toml"), "{}", ended.said);
+}
+
+#[test]
 fn an_image_for_no_board_is_a_slip_although_another_fits() {
     let (arm, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let fits = manifest(arm.path(), "");

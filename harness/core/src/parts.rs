@@ -332,20 +332,6 @@ pub fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::quoted;
-
-    #[test]
-    fn words_survive_the_shell() {
-        for word in ["plain", "", "two words", "it's", "$HOME `x` \"y\"", "a\nb"] {
-            let script = format!("printf %s {}", quoted(word));
-            let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
-            assert_eq!(String::from_utf8_lossy(&output.stdout), word);
-        }
-    }
-}
-
 /// Hands files out over HTTP, to boards that download.
 #[async_trait]
 pub trait Depot: Send + Sync {
@@ -366,4 +352,18 @@ pub trait Served: Send + Sync {
     fn url(&self, host: &str) -> String;
     /// Of each answer so far: from which byte on, and how many bytes were sent.
     fn answers(&self) -> Vec<(u64, u64)>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn words_survive_the_shell() {
+        for word in ["plain", "", "two words", "it's", "$HOME `x` \"y\"", "a\nb"] {
+            let script = format!("printf %s {}", quoted(word));
+            let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&output.stdout), word);
+        }
+    }
 }

@@ -53,6 +53,7 @@ fn millis(seconds: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::case::Isolation;
     use crate::plan::{PlannedCase, PlannedSkip, Retries, SessionPlan};
     use crate::rules::Rules;
 
@@ -65,6 +66,8 @@ mod tests {
         let case = |nth: u64| PlannedCase {
             id: id(nth),
             seed: nth,
+            cuts: Vec::new(),
+            isolation: Isolation::Shared,
             deadline_s: (derive_seed(seed, &nth.to_string()) % 120 + 1) as f64,
             required: false,
             expected: None,
@@ -76,6 +79,8 @@ mod tests {
         };
         let skip = |nth| PlannedSkip { id: id(nth), reason: "no".into(), required: false };
         BoardPlan {
+            again: String::new(),
+            envelope: None,
             board: "b".into(),
             seed,
             sessions: vec![session("mini", 0..cases / 2), session("full", cases / 2..cases)],
@@ -105,7 +110,8 @@ mod tests {
                 let mut dealt: Vec<CaseId> = shares.iter().flat_map(ids).collect();
                 let mut all = ids(&whole);
                 assert!(shares.iter().all(|one| one.share.as_ref().unwrap().whole == all));
-                (dealt.sort(), all.sort());
+                dealt.sort();
+                all.sort();
                 assert_eq!(dealt, all, "{cases} cases in {of} shares");
                 // No share waits for another by more than one case's time.
                 let loads: Vec<f64> = shares.iter().map(work).collect();
@@ -125,7 +131,8 @@ mod tests {
         for index in 1..=4 {
             let (one, other) = (shard(whole.clone(), index, 4), shard(turned.clone(), index, 4));
             let (mut a, mut b) = (ids(&one), ids(&other));
-            (a.sort(), b.sort());
+            a.sort();
+            b.sort();
             assert_eq!(a, b);
             for case in one.sessions.iter().flat_map(|session| &session.cases) {
                 assert_eq!(id(case.seed), case.id);

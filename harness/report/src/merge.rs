@@ -31,12 +31,10 @@ pub fn differences(runs: &[Report]) -> Vec<String> {
         }
         if let (Some(one), Some(two)) = (&first.share, &other.share) {
             differs("number of shards", &one.of.to_string(), &two.of.to_string());
-            let plans = (one.whole.len(), two.whole.len());
             if one.whole != two.whole {
-                found.push(format!(
-                    "plan: {} cases in run 1, {} others in run {nth}",
-                    plans.0, plans.1
-                ));
+                let (ours, theirs) = (one.whole.len(), two.whole.len());
+                let told = format!("plan: {ours} cases in run 1, {theirs} others in run {nth}");
+                found.push(told);
             }
         }
     }

@@ -136,7 +136,7 @@ fn record_alarm(journal: &Journal, sighting: Sighting) {
 
 /// Runs the session's cases in order; whether one of them failed.
 async fn run_cases(context: &mut Context<'_>, rig: &mut Rig, plan: &SessionPlan) -> bool {
-    let mut time = SuiteTime::new(context.suites);
+    let mut time = SuiteTime::new(plan);
     let mut starts = Starts::new(rig, plan);
     let mut failed = false;
     for planned in &plan.cases {
@@ -222,20 +222,29 @@ fn find<'s>(suites: &'s [Suite], planned: &PlannedCase) -> Option<(&'s Suite, &'
     Some((suite, case))
 }
 
-/// What is left of each suite's time.
-struct SuiteTime(BTreeMap<&'static str, Duration>);
+/// What each suite has spent of its time, which is for one round of its cases.
+struct SuiteTime {
+    spent: BTreeMap<&'static str, Duration>,
+    rounds: BTreeMap<String, u32>,
+}
 
 impl SuiteTime {
-    fn new(suites: &[Suite]) -> SuiteTime {
-        SuiteTime(suites.iter().map(|suite| (suite.name, Duration::ZERO)).collect())
+    fn new(plan: &SessionPlan) -> SuiteTime {
+        let mut rounds = BTreeMap::new();
+        for case in &plan.cases {
+            let most = rounds.entry(case.id.suite.clone()).or_insert(1);
+            *most = case.id.round.max(*most);
+        }
+        SuiteTime { spent: BTreeMap::new(), rounds }
     }
 
     fn left(&self, suite: &Suite, rig: &Rig) -> Duration {
-        let spent = self.0.get(suite.name).copied().unwrap_or_default();
-        rig.scaled(suite.deadline).saturating_sub(spent)
+        let spent = self.spent.get(suite.name).copied().unwrap_or_default();
+        let rounds = self.rounds.get(suite.name).copied().unwrap_or(1);
+        rig.scaled(suite.deadline.saturating_mul(rounds)).saturating_sub(spent)
     }
 
     fn spend(&mut self, suite: &Suite, took: Duration) {
-        *self.0.entry(suite.name).or_default() += took;
+        *self.spent.entry(suite.name).or_default() += took;
     }
 }

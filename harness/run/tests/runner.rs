@@ -277,6 +277,44 @@ const CUTS: Cuts = Cuts { in_a_row: 2, after: &[Mark::Begin], ms: 900, writes: 0
 const CUT: Case = case("cut", secs(5), hil_core::body!(cuts_three_times)).cuts(CUTS);
 const UNCUT: Case = case("uncut", secs(5), hil_core::body!(fails_before_its_cut)).cuts(CUTS);
 
+/// A new system panics once and is then given up, as a board tells it.
+async fn is_rolled_back(rig: &mut Rig) -> Outcome {
+    let air = air();
+    tokio::spawn(async move {
+        for (what, line) in [
+            (Seen::Stage(Stage::Bootloader), "booting slot B"),
+            (Seen::Alarm(Alarm::Panic), "Kernel panic - not syncing: no init"),
+            (Seen::Stage(Stage::Bootloader), "booting slot A"),
+            (Seen::Stage(Stage::Ready), "ready"),
+        ] {
+            tokio::time::sleep(secs(1)).await;
+            air.show(what, line);
+        }
+    });
+    let boots = rig.reboot_through(2).await?;
+    check!(boots.lines == ["booting slot B", "booting slot A"], "{boots:?}");
+    Ok(())
+}
+
+async fn is_rolled_back_and_panics(rig: &mut Rig) -> Outcome {
+    is_rolled_back(rig).await?;
+    sees_a_panic(rig).await
+}
+
+async fn is_never_ready(rig: &mut Rig) -> Outcome {
+    let air = air();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(secs(1)).await;
+            air.show(Seen::Stage(Stage::Bootloader), "booting slot B");
+        }
+    });
+    rig.reboot_through(2).await.map(drop)
+}
+
+const ROLLED: Case = case("rolled", secs(20), hil_core::body!(is_rolled_back));
+const ROLLED_THEN: Case = case("then", secs(20), hil_core::body!(is_rolled_back_and_panics));
+const NEVER: Case = case("never", secs(20), hil_core::body!(is_never_ready));
 const PASSES: Case = case("passes", secs(5), hil_core::body!(passes));
 const AGAIN: Case = case("again", secs(5), hil_core::body!(passes));
 const FAILS: Case = case("fails", secs(5), hil_core::body!(fails));
@@ -289,6 +327,7 @@ const KERNEL: Case = case("kernel", secs(5), hil_core::body!(sees_a_panic));
 
 const EMULATED: &str =
     "title = \"X\"\narch = \"arm\"\n[qemu]\nmachine = \"m\"\n[stages]\nready = \"r\"\n";
+const COUNTED: &str = "title = \"X\"\narch = \"arm\"\n[qemu]\nmachine = \"m\"\n[stages]\nbootloader = \"b\"\nready = \"r\"\n";
 const PHYSICAL: &str =
     "title = \"X\"\narch = \"arm\"\nsources = [\"s\"]\n[stages]\nready = \"r\"\n";
 const UNMARKED: &str = "title = \"X\"\narch = \"arm\"\nsources = [\"s\"]\n";
@@ -515,4 +554,18 @@ fn a_physical_board_without_a_byte_is_the_racks_until_it_speaks() {
     // No cable of an emulator's is loose.
     let (verdict, why) = dead(EMULATED, 7, 0);
     assert_eq!(verdict, Verdict::Fail, "{why}");
+}
+
+#[test]
+fn a_panic_on_the_way_to_the_old_system_is_no_end_and_a_later_one_is() {
+    let air = Arc::new(Air::default());
+    let events = run_on(COUNTED, &[ROLLED, ROLLED_THEN, NEVER], &air, 0);
+    assert_eq!(verdict(&events, "rolled"), (Verdict::Pass, String::new()));
+    let (fail, why) = verdict(&events, "then");
+    assert!(fail == Verdict::Fail && why.contains("oh no"), "{why}");
+    let (fail, why) = verdict(&events, "never");
+    assert!(fail == Verdict::Fail && why.contains("not ready after 2 boots"), "{why}");
+    // Without a mark there is nothing to count.
+    let (skip, why) = verdict(&run_on(EMULATED, &[ROLLED], &air, 0), "rolled");
+    assert!(skip == Verdict::Skip && why.contains("[stages] bootloader"), "{why}");
 }

@@ -33,7 +33,8 @@ impl Package {
     }
 
     fn walk(&mut self, file: &Path, name: &str, depth: usize) -> std::io::Result<()> {
-        let about = fs::metadata(file)?;
+        // A link stays one: what it points to may be anything of this host's.
+        let about = fs::symlink_metadata(file)?;
         if self.files.len() >= MOST_FILES || depth > MOST_DEPTH {
             let why = format!("more than {MOST_FILES} files, or deeper than {MOST_DEPTH} folders");
             return Err(std::io::Error::other(why));
@@ -45,7 +46,7 @@ impl Package {
                 let name = format!("{name}/{}", entry.file_name().to_string_lossy());
                 self.walk(&entry.path(), &name, depth + 1)?;
             }
-        } else if about.is_file() {
+        } else if about.is_file() || about.is_symlink() {
             self.bytes += about.len();
             self.files.push((file.into(), name.into()));
         }
@@ -60,6 +61,7 @@ impl Package {
     fn write(&self, runner: &str) -> std::io::Result<NamedTempFile> {
         let file = NamedTempFile::new()?;
         let mut tar = tar::Builder::new(file.reopen()?);
+        tar.follow_symlinks(false);
         for (path, name) in &self.files {
             tar.append_path_with_name(path, format!("files/{name}"))?;
         }

@@ -97,7 +97,7 @@ impl Script {
         let most = self.suite.limits.output_mib * MIB;
         rig.journal().doing(self.case.run.clone(), None);
         loop {
-            let state = following.news(rig, dir).await?;
+            let state = following.news(rig, dir, deadline.left().as_secs() + 1).await?;
             let fault = match state {
                 State::Ended(status) => return Ok(End { status: Some(status), fault: None }),
                 State::Flooded => flooded(most),
@@ -107,7 +107,7 @@ impl Script {
             };
             if state == State::Running {
                 rig.run_in(&target::kill(dir), WORD).await?;
-                following.news(rig, dir).await?;
+                following.news(rig, dir, 0).await?;
             }
             return Ok(End { status: None, fault: Some(fault) });
         }
@@ -174,8 +174,8 @@ impl Following {
     }
 
     /// Reads what there is; the script has not ended before all it said is read.
-    async fn news(&mut self, rig: &mut Rig, dir: &str) -> Outcome<State> {
-        let output = rig.run_in(&target::news(dir, self.read), WORD).await?;
+    async fn news(&mut self, rig: &mut Rig, dir: &str, wait: u64) -> Outcome<State> {
+        let output = rig.run_in(&target::news(dir, self.read, wait), WORD).await?;
         let Some((state, bytes)) = target::read_news(&output) else {
             let why = format!("the script's folder {dir} is gone: {}", output.said());
             return Err(Trouble::product(why));

@@ -238,3 +238,58 @@ impl Check<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<SuiteFile, ConfigError> {
+        SuiteFile::parse(text, Path::new("/nowhere/mine/suite.toml"))
+    }
+
+    #[test]
+    fn ten_words_are_a_suite() {
+        let suite = parse("[[case]]\nname = \"up\"\nrun = \"true\"\n").unwrap();
+        assert_eq!(suite.name, "mine");
+        let case = &suite.case[0];
+        assert_eq!(
+            (case.format, case.deadline_s, case.isolation),
+            (Format::Exit, 60, Isolation::Shared)
+        );
+        assert_eq!(case.all_needs(&suite), [Need::Shell]);
+    }
+
+    #[test]
+    fn needs_add_up() {
+        let text = "needs = [\"network\"]\n[[case]]\nname = \"a\"\nrun = \"b\"\n\
+                    needs = [\"systemd\", \"network\"]\n";
+        let suite = parse(text).unwrap();
+        assert_eq!(suite.case[0].all_needs(&suite), [Need::Shell, Need::Network, Need::Systemd]);
+    }
+
+    #[test]
+    fn mistakes_are_shown_where_they_stand() {
+        let case = "[[case]]\nname = \"up\"\nrun = \"true\"\n";
+        for (text, line, column, told) in [
+            (format!("{case}format = \"tab\"\n"), 4, 10, "unknown variant `tab`"),
+            (format!("{case}needs = [\"shel\"]\n"), 4, 10, "unknown variant `shel`"),
+            (format!("{case}isolatio = \"fork\"\n"), 4, 1, "unknown field `isolatio`"),
+            (format!("{case}deadline_s = 0\n"), 4, 14, "0 s is not within"),
+            (format!("{case}push = [\"../etc\"]\n"), 4, 9, "no path within"),
+            (format!("{case}push = [\"gone.sh\"]\n"), 4, 9, "`gone.sh` is not in /nowhere/mine"),
+            (format!("{case}[case.env]\n\"A B\" = \"x\"\n"), 5, 9, "no name of a variable"),
+            (format!("{case}{case}"), 5, 8, "`up` is there twice"),
+            ("[[case]]\nname = \"Up\"\nrun = \"x\"\n".into(), 2, 8, "`Up` is no name"),
+            ("[[case]]\nname = \"up\"\nrun = \" \"\n".into(), 3, 7, "nothing to run"),
+            ("about = \"x\"\n".into(), 0, 0, "no case"),
+            (format!("workdir = \"tmp\"\n{case}"), 1, 11, "no absolute path"),
+            (format!("[limits]\noutput_mib = 0\n{case}"), 2, 14, "not within 1 to 4096"),
+        ] {
+            let error = parse(&text).unwrap_err();
+            assert!(error.message.contains(told), "{text}\n{}", error.message);
+            assert_eq!((error.line, error.column), (line, column), "{text}\n{error}");
+        }
+        let error = parse(&format!("{case}needs = [\"shel\"]\n")).unwrap_err();
+        assert_eq!(error.help.as_deref(), Some("did you mean `shell`?"));
+    }
+}

@@ -10,8 +10,8 @@ use hil_core::parts::{Output, quoted};
 
 /// Of the output, read at once.
 pub(super) const CHUNK: usize = 64 << 10;
-/// How long the target waits for news before it answers, in seconds.
-const PATIENCE: u32 = 10;
+/// How long the target waits for news before it answers, in seconds, at most.
+const PATIENCE: u64 = 10;
 
 /// `run.sh`: runs `command` in `files`, with stdout in `out`, stderr in `err`, the exit status in
 /// `status`. `flood` is there if it printed more than `most` bytes and was killed.
@@ -54,11 +54,13 @@ pub(super) fn start(dir: &str) -> String {
     format!(": >{dir}/out; : >{dir}/err; (sh {dir}/run.sh) >/dev/null 2>&1 </dev/null &")
 }
 
-/// Waits for the end or for output beyond `from`; then its status and what there is of `out`.
-pub(super) fn news(dir: &str, from: u64) -> String {
+/// Waits for the end or for output beyond `from`, for up to `most` seconds; then tells its status and
+/// what there is of `out`.
+pub(super) fn news(dir: &str, from: u64, most: u64) -> String {
+    let patience = most.min(PATIENCE);
     format!(
         "cd {} || exit 1; n=0; while [ ! -e status ] && [ \"$(wc -c <out)\" -le {from} ] && \
-         [ $n -lt {PATIENCE} ]; do sleep 1; n=$((n+1)); done; \
+         [ $n -lt {patience} ]; do sleep 1; n=$((n+1)); done; \
          if [ -e flood ]; then echo flood; elif [ -e status ]; then cat status; else echo -; fi; \
          tail -c +{} out | head -c {CHUNK}",
         quoted(dir),

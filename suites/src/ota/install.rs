@@ -77,7 +77,8 @@ fn told_its_progress(rig: &Rig, from: u64) -> Outcome {
     Ok(())
 }
 
-/// Bytes written to the disk of the slots since the boot, where the manifest names their devices.
+/// Bytes written to the disk of the slots since the boot, nothing of it pending, where the manifest
+/// names their devices.
 async fn written(rig: &mut Rig) -> Outcome<Option<u64>> {
     let slots = rig.image().slots.clone();
     let Some(device) = slots.as_ref().and_then(|slots| slots.device.as_ref()) else {
@@ -87,7 +88,7 @@ async fn written(rig: &mut Rig) -> Outcome<Option<u64>> {
         device.replace("{slot}", &slots.as_ref().map_or(String::new(), |s| s.first.clone()));
     // A partition's folder stands in its disk's; the seventh figure counts sectors of 512 bytes.
     let ask = format!(
-        "d=$(readlink -f '{device}') && set -- $(cat $(readlink -f /sys/class/block/${{d##*/}}/..)/stat) \
+        "sync; d=$(readlink -f '{device}') && set -- $(cat $(readlink -f /sys/class/block/${{d##*/}}/..)/stat) \
          && echo $7"
     );
     let output = rig.run(&ask).await?;

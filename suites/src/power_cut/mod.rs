@@ -44,16 +44,15 @@ const INSTALL: Cuts = Cuts {
 
 /// The end of an install: what is written is made the next to boot.
 const SWITCH: Cuts =
-    Cuts { in_a_row: 1, after: &[Mark::Progress(100)], ms: 100, writes: 32, flushes: 16 };
+    Cuts { in_a_row: 1, after: &[Mark::Progress(99)], ms: 100, writes: 32, flushes: 16 };
 
 /// Nothing happens any more that could be counted.
 const INSTALLED: Cuts = Cuts { in_a_row: 1, after: &[Mark::Begin], ms: 200, writes: 0, flushes: 0 };
 
-/// A reboot, from the order to shut down until the board is ready.
-const REBOOT: Cuts = Cuts {
+/// A boot, from the bootloader's choice until the board is ready.
+const BOOT: Cuts = Cuts {
     in_a_row: 1,
     after: &[
-        Mark::Begin,
         Mark::Stage(Stage::Bootloader),
         Mark::Stage(Stage::Kernel),
         Mark::Stage(Stage::Userspace),
@@ -61,6 +60,20 @@ const REBOOT: Cuts = Cuts {
     ms: 400,
     writes: 64,
     flushes: 16,
+};
+
+/// Reboots, from the order to shut down, or from power-on, until the board is ready: the bootloader
+/// counts its tries between firmware and bootloader.
+const BOOTS: Cuts = Cuts {
+    in_a_row: 4,
+    after: &[
+        Mark::Begin,
+        Mark::Stage(Stage::Firmware),
+        Mark::Stage(Stage::Bootloader),
+        Mark::Stage(Stage::Kernel),
+        Mark::Stage(Stage::Userspace),
+    ],
+    ..BOOT
 };
 
 /// A service that writes a few rows a second.
@@ -75,12 +88,12 @@ pub(crate) const SUITE: Suite = Suite {
             .about("Cut while it reboots, the board comes back in the same slot, sound.")
             .needs(ALWAYS)
             .isolation(Isolation::Fork)
-            .cuts(REBOOT),
+            .cuts(BOOT),
         Case::new("cuts-in-a-row", secs(90), body!(boot::cuts_in_a_row))
             .about("However often it is cut while booting, the board boots once it is let.")
             .needs(ALWAYS)
             .isolation(Isolation::Fork)
-            .cuts(Cuts { in_a_row: 4, ..REBOOT }),
+            .cuts(BOOTS),
         Case::new("synced-data-survives", secs(60), body!(data::synced_data_survives))
             .about("What was synced is there after a cut; what was not is old, new or absent.")
             .needs(DATA)
@@ -107,7 +120,7 @@ pub(crate) const SUITE: Suite = Suite {
             .about("A cut in the first boot of a new slot costs a try and no more.")
             .needs(UPDATE)
             .isolation(Isolation::Fork)
-            .cuts(REBOOT),
+            .cuts(BOOT),
         Case::new("during-engine-start", secs(180), on_bench!(engine::during_engine_start))
             .about("Cut while services start, the engine, its store and its containers come back.")
             .needs(ENGINE)

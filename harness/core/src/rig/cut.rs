@@ -2,23 +2,19 @@
 //! cut itself, and what is told of it afterwards.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use regex::bytes::Regex;
 
 use super::Rig;
+use crate::case::Running;
 use crate::cut::{Mark, PlannedCut, Step, cut_seed};
 use crate::deadline::Deadline;
 use crate::event::{Clock, What};
 use crate::parts::{Console, CutPolicy, CutReport, DiskEvent, Seen, Tripwire};
 use crate::stage::Stage;
 use crate::trouble::{Outcome, Trouble};
-
-/// What a case does until its power goes.
-pub type Work<'r> = Pin<Box<dyn Future<Output = Outcome> + Send + 'r>>;
 
 /// A cut that was made.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,7 +63,7 @@ impl Rig {
     /// ends before that is cut at its end; work that fails before that is a failure.
     pub async fn cut_while(
         &mut self,
-        work: impl for<'r> FnOnce(&'r mut Rig) -> Work<'r>,
+        work: impl for<'r> FnOnce(&'r mut Rig) -> Running<'r>,
     ) -> Outcome<Cut> {
         let made = self.cuts.len();
         let planned = self.case.as_ref().and_then(|case| case.cuts.get(made)).cloned();

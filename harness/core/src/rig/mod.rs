@@ -26,7 +26,7 @@ use crate::trouble::{OrFail, Outcome, Trouble};
 use crate::verdict::Verdict;
 
 pub use boots::{Boots, Forgiven};
-pub use cut::{Cut, Work};
+pub use cut::Cut;
 pub use judge::{fatal, lost};
 
 /// What a rack hands over; everything in it is held by this rig alone.

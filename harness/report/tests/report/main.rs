@@ -7,6 +7,7 @@ mod fold;
 mod hostile;
 mod junit;
 mod live;
+mod merge;
 mod rebuild;
 mod retries;
 mod sample;

@@ -1,5 +1,6 @@
 //! Made-up runs: a plan and what happened, event by event.
 
+use hil_core::case::Isolation;
 use hil_core::event::{Event, SCHEMA, What};
 use hil_core::parts::{Alarm, CutPolicy, CutReport};
 use hil_core::plan::{BoardPlan, CaseId, PlannedCase, PlannedSkip, Retries, SessionPlan};
@@ -22,7 +23,8 @@ fn planned(text: &str) -> PlannedCase {
     let name = text.trim_end_matches('!');
     let cuts = Vec::new();
     let (required, deadline_s) = (name != text, 60.0);
-    PlannedCase { id: id(name), seed: 7, deadline_s, required, expected, cuts }
+    let isolation = Isolation::Shared;
+    PlannedCase { id: id(name), seed: 7, deadline_s, isolation, required, expected, cuts }
 }
 
 pub(crate) fn plan(board: &str, sessions: &[(&str, &[&str])], skips: &[(&str, &str)]) -> BoardPlan {

@@ -75,7 +75,10 @@ fn the_summary_has_tables_and_the_consoles_of_what_went_wrong() {
     );
     assert!(text.contains("```text\nthe clock is 1970-01-01\nexpected 2026\n```"));
     assert!(text.contains("```text\nlast words\n```"));
-    assert_eq!(text.matches("<details>").count(), 4);
+    // Two troubles a board, and its figures.
+    assert_eq!(text.matches("<details>").count(), 6);
+    assert!(text.contains("| demo-os mini | boot to ready | 0.3 s |"), "{text}");
+    assert!(text.contains("| boot/ready | login | 0.333 s |"), "{text}");
     assert!(text.contains("firmware 0.4 s, bootloader 1.2 s, kernel 3.5 s"), "{text}");
 }
 

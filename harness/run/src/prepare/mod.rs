@@ -46,16 +46,24 @@ pub struct Prepared {
 /// Says how far a long step is: what, done, total.
 pub type Report<'r> = &'r (dyn Fn(&str, u64, u64) + Send + Sync);
 
+/// The longest manifest, in bytes: who gives the image itself is told so before all of it is read.
+const LONGEST: u64 = 1 << 20;
+
 /// Reads a manifest from its file.
 pub fn load(file: &Path) -> Result<Image, ConfigError> {
     // `--image DIR` means the manifest in it.
     let file = if file.is_dir() { file.join("image.toml") } else { file.to_path_buf() };
-    let text = std::fs::read_to_string(&file).map_err(|error| {
+    let unreadable = |why: String| {
         let help = "give the path of an image.toml, or of the folder that holds one; \
                     fixtures/examples shows two of ten lines";
-        ConfigError::whole(&file, format!("cannot read the image's manifest: {error}"))
-            .with_help(help)
-    })?;
+        ConfigError::whole(&file, why).with_help(help)
+    };
+    let size = std::fs::metadata(&file).map_or(0, |about| about.len());
+    if size > LONGEST {
+        return Err(unreadable(format!("this is no image's manifest: it has {size} bytes")));
+    }
+    let text = std::fs::read_to_string(&file)
+        .map_err(|error| unreadable(format!("cannot read the image's manifest: {error}")))?;
     Image::parse(&text, &file)
 }
 

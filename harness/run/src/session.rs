@@ -166,7 +166,7 @@ async fn run_cases(context: &mut Context<'_>, rig: &mut Rig, plan: &SessionPlan)
 
 /// Runs a case; for as long as it fails and may be run again, each time on a board started anew. An
 /// error is a board that does not come up. Only a failure is a matter of chance to be looked into:
-/// of a broken rack a retry would hide how broken it is (decision 0020).
+/// of a broken rack a retry would hide how broken it is (decision 0014).
 async fn attempts(
     context: &mut Context<'_>,
     rig: &mut Rig,

@@ -1,7 +1,7 @@
 //! The body that all cases of custom suites share: push, run, follow, collect, judge.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hil_core::case::{Act, Need, Running};
 use hil_core::deadline::{Deadline, Span, secs};
@@ -130,7 +130,7 @@ impl Script {
                 rig.journal().note(format!("{path} is not collected: it has {size} bytes"));
                 continue;
             }
-            let local = rig.attach(&local_name(path))?;
+            let local = attach(rig, &local_name(path))?;
             let remote =
                 if path.starts_with('/') { path.into() } else { format!("{dir}/files/{path}") };
             let deadline = rig.within(super::AROUND);
@@ -151,6 +151,14 @@ async fn done(rig: &mut Rig, command: &str, what: &str) -> Outcome {
     }
 }
 
+/// Where a file of the case goes; its folder is there.
+fn attach(rig: &Rig, name: &str) -> Outcome<PathBuf> {
+    let file = rig.attach(name)?;
+    let made = file.parent().map_or(Ok(()), std::fs::create_dir_all);
+    made.map_err(|why| Trouble::rack(format!("make the folder of {}: {why}", file.display())))?;
+    Ok(file)
+}
+
 /// A script's output as it is read.
 struct Following {
     reader: Reader,
@@ -167,7 +175,7 @@ impl Following {
             Format::Ktap => hil_tap::Format::Ktap,
             Format::Lava => hil_tap::Format::Lava,
         };
-        let path = rig.attach("output.txt")?;
+        let path = attach(rig, "output.txt")?;
         let log = std::fs::File::create(&path)
             .map_err(|error| Trouble::rack(format!("create {}: {error}", path.display())))?;
         Ok(Following { reader: Reader::new(format), read: 0, log, tests: 0 })

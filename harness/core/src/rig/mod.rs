@@ -205,18 +205,14 @@ impl Rig {
         &self.failed_subtests
     }
 
-    /// A file of the running case, to be written beside the events and linked from the reports;
-    /// its folder exists. `name` is relative and its own affair is to be unique in the case.
+    /// Where a file of the running case is to be written, beside the events, for the reports to link
+    /// to it; its folder may have to be made. `name` is relative, and unique in the case.
     pub fn attach(&self, name: &str) -> Outcome<PathBuf> {
         let Some(PlannedCase { id: case, .. }) = &self.case else {
             return Err(Trouble::rack("a file is attached, but no case runs"));
         };
         let path = format!("files/{}/{name}", case.to_string().replace('#', "-"));
         let file = self.dir.join(&path);
-        let made = file.parent().map_or(Ok(()), std::fs::create_dir_all);
-        made.map_err(|error| {
-            Trouble::rack(format!("make the folder of {}: {error}", file.display()))
-        })?;
         self.journal.record(What::Attachment { case: case.clone(), path });
         Ok(file)
     }

@@ -20,7 +20,7 @@ def line_of_hil(hil, image, out, *more):
     """The command line of the emulator that hil starts for an image. Also warms all caches."""
     found = []
 
-    def on_event(name):
+    def on_event(name, _told):
         if name == "power-on" and not found:
             found.extend(processes.words(processes.emulator_below(run.process.pid)))
 

@@ -35,7 +35,7 @@ class Run:
             self.process.kill()
             self.process.wait()
 
-    def follow(self, on_event=lambda name: None):
+    def follow(self, on_event=lambda name, told: None):
         """Reads events until hil ends, which it must do with success."""
         deadline = time.monotonic() + PATIENCE
         events = self._events(deadline)
@@ -82,7 +82,7 @@ class Run:
                 self.took[stage] = what[name]["took"]
                 # hil's clock begins when it notes the time of its start.
                 self.seen[stage] = now - (self.began + self.power_on)
-        on_event(name)
+        on_event(name, None if isinstance(what, str) else what[name])
 
 
 def wall_clock(text):

@@ -43,12 +43,15 @@ def descendants(pid):
     return found
 
 
-def emulator_below(pid):
+def emulators_below(pid):
+    found = []
     for child in children(pid):
-        below = child if is_emulator(child) else emulator_below(child)
-        if below:
-            return below
-    return None
+        found += [child] if is_emulator(child) else emulators_below(child)
+    return found
+
+
+def emulator_below(pid):
+    return next(iter(emulators_below(pid)), None)
 
 
 def peak_kib(pid):
@@ -59,6 +62,12 @@ def peak_kib(pid):
 def share_kib(pid):
     """Its present memory, where a page in use by N processes counts for one Nth."""
     return _figure(pid, "smaps_rollup", b"Pss:") or 0
+
+
+def private_kib(pid):
+    """Its present memory that no other process shares."""
+    parts = [_figure(pid, "smaps_rollup", key) for key in (b"Private_Clean:", b"Private_Dirty:")]
+    return sum(part or 0 for part in parts)
 
 
 def _figure(pid, name, key):

@@ -1,0 +1,51 @@
+"""Starting a case: a fork of the booted board beside the boot that it spares."""
+
+import processes
+from common import CannotMeasure, Result, demo_image, say
+from hilrun import Run
+
+SUITE = 'about = "Nothing but starts."\n'
+CASE = '[[case]]\nname = "start-{nth}"\nrun = "true"\nisolation = "fork"\n'
+MOST_MB = 40
+
+
+def measure(hil, runs, work):
+    image = demo_image()
+    say(f"fork: {runs} forks of one board")
+    # The first fork follows the save at once, before another could be made ahead of time.
+    suite = work / "suites" / "starts"
+    suite.mkdir(parents=True)
+    cases = "".join(CASE.format(nth=nth) for nth in range(runs + 1))
+    (suite / "suite.toml").write_text(SUITE + cases)
+
+    result = Result("fork", "demo-os mini: a fork of the booted board, and its boot")
+    boot = result.series_of("boot, power-on to ready", "s")
+    running = result.series_of("fork, until its guest runs", "s")
+    first = result.series_of("  and its first command is answered", "s")
+    private = result.series_of("  its memory then (private)", "MB")
+    words = ("--suite-dir", suite.parent, "--suite", "starts", "--fresh")
+    with Run(hil, image, work / "out", *map(str, words)) as run:
+        def on_event(name, told):
+            if name == "forked":
+                running.add(told["running"])
+                first.add(told["answered"] - told["running"])
+                private.add(megabytes(run.process.pid))
+
+        run.follow(on_event)
+    boot.add(run.took["ready"])
+    for series in (running, first, private):
+        del series.values[0]
+    if len(running.values) != runs:
+        raise CannotMeasure(f"{len(running.values)} forks were made instead of {runs}")
+    result.target("running", running.median, 0.08, " s")
+    result.target("first command after that", first.median, 0.1, " s")
+    result.target("private memory", private.median, MOST_MB, " MB")
+    ratio = boot.median / (running.median + first.median)
+    result.remark(f"a boot takes {ratio:.0f} times as long as a fork with its first command")
+    return result
+
+
+def megabytes(hil):
+    """Private memory of the emulator that runs the newest fork: the one beside it stands still."""
+    return max((processes.private_kib(pid) for pid in processes.emulators_below(hil)), default=0) \
+        * 1024 / 1e6

@@ -328,6 +328,7 @@ fn empty(plan: &BoardPlan) -> Report {
         hil: String::new(),
         started: String::new(),
         seed: plan.seed,
+        envelope: plan.envelope,
         retries: plan.retries,
         share: plan.share.clone(),
         took: 0.0,

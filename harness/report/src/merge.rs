@@ -22,6 +22,8 @@ pub fn differences(runs: &[Report]) -> Vec<String> {
         };
         differs("hil", &first.hil, &other.hil);
         differs("seed", &first.seed.to_string(), &other.seed.to_string());
+        let envelope = |run: &Report| run.envelope.map_or("none".into(), |it| it.to_string());
+        differs("envelope", &envelope(first), &envelope(other));
         for session in &other.sessions {
             let same = first.sessions.iter().find(|known| known.image == session.image);
             if let Some(same) = same {

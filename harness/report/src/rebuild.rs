@@ -127,6 +127,7 @@ fn nothing_recorded(board_dir: &Path, error: &FoldError) -> Report {
         hil: String::new(),
         started: String::new(),
         seed: 0,
+        envelope: None,
         retries: Retries::default(),
         share: None,
         took: 0.0,

@@ -3,6 +3,7 @@
 //! Plain data and the sums over it. How it is found out stands in `fold` and `verdicts`; how it
 //! is shown, in the file of each report.
 
+use hil_core::envelope::Envelope;
 use hil_core::parts::{Alarm, CutPolicy, CutReport};
 use hil_core::plan::{CaseId, Retries};
 use hil_core::shard::Share;
@@ -21,6 +22,8 @@ pub struct Report {
     /// RFC 3339, UTC.
     pub started: String,
     pub seed: u64,
+    /// The smaller device that the board was to be.
+    pub envelope: Option<Envelope>,
     pub retries: Retries,
     pub share: Option<Share>,
     /// Seconds; of a run that did not end, up to its last event.

@@ -49,13 +49,6 @@ impl Rig {
         self.follow_boots(cursor, most).await
     }
 
-    /// Switches the power on and follows the board through at most `most` boots.
-    pub async fn power_on_through(&mut self, most: u32) -> Outcome<Boots> {
-        let cursor = self.parts.console.sightings();
-        self.power_on().await?;
-        self.follow_boots(cursor, most).await
-    }
-
     /// Asks the running system to reboot: its boot id, and where the sightings of what follows
     /// begin.
     pub(super) async fn ask_for_reboot(&mut self) -> Outcome<(String, u64)> {

@@ -127,17 +127,19 @@ fn what_does_not_belong_together_is_told_line_by_line() {
     assert!(differences(&[one.clone(), whole(all_pass(shard(planned(), 2, 2)))]).is_empty());
     let mut other = whole(all_pass(shard(planned(), 2, 3)));
     (other.hil, other.seed) = ("0.1.0 (beef)".into(), 7);
+    other.envelope = Some("ram=256M".parse().unwrap());
     other.sessions[0].digest = "sha256:ff".into();
     other.share.as_mut().unwrap().whole.pop();
     let told = differences(&[one, other]);
     let expected = [
         "hil: `0.1.0` in run 1, `0.1.0 (beef)` in run 2",
         "seed: `42` in run 1, `7` in run 2",
+        "envelope: `none` in run 1, `ram=256M` in run 2",
         "digest of os: `sha256:00` in run 1, `sha256:ff` in run 2",
         "number of shards: `2` in run 1, `3` in run 2",
     ];
-    assert_eq!(told[..4], expected);
-    assert!(told[4].starts_with("plan: 6 cases in run 1"), "{told:?}");
+    assert_eq!(told[..5], expected);
+    assert!(told[5].starts_with("plan: 6 cases in run 1"), "{told:?}");
 }
 
 #[test]

@@ -5,208 +5,27 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use hil_core::board::Board;
 use hil_core::case::Body;
-use hil_core::deadline::Deadline;
-use hil_core::event::{Clock, Event, Sink, What};
+use hil_core::event::{Clock, What};
 use hil_core::image::Image;
 use hil_core::mask::Masker;
-use hil_core::parts::{
-    Alarm, Console, CutPolicy, CutReport, Forks, Match, Output, Power, Progress, Seen, Shell,
-    Sighting,
-};
+use hil_core::parts::{Alarm, CutPolicy, Seen};
 use hil_core::plan::{Selection, plan_board};
 use hil_core::prelude::*;
-use hil_core::rig::Parts;
 use hil_core::verdict::Verdict;
 use hil_run::interrupt;
 use hil_run::prepare::Prepared;
-use hil_run::rack::{Lease, Leased, Rack};
 use hil_run::runner::{BoardRun, Run};
-use regex::bytes::Regex;
-use tokio::sync::watch;
 
-#[path = "starts/mod.rs"]
+mod air;
 mod starts;
 
-/// What happens on the simulated board, seen and set by tests.
-#[derive(Default)]
-struct Air {
-    sightings: Mutex<Vec<Sighting>>,
-    news: tokio::sync::Notify,
-    power_ons: AtomicU32,
-    /// Stage marks appear at power-on only while this is unset.
-    dead: std::sync::atomic::AtomicBool,
-    /// Bytes on the console so far, and how many more each power-on brings.
-    bytes: AtomicU64,
-    says: AtomicU64,
-    loss: Mutex<Option<watch::Sender<Option<Trouble>>>>,
-    saves: Mutex<starts::Saves>,
-}
-
-impl Air {
-    fn show(&self, what: Seen, line: &str) {
-        let at = Duration::ZERO;
-        let sighting = Sighting { at, offset: 0, line: line.into(), what };
-        self.sightings.lock().unwrap().push(sighting);
-        self.news.notify_waiters();
-    }
-
-    fn lose(&self) {
-        if let Some(loss) = &*self.loss.lock().unwrap() {
-            loss.send_replace(Some(Trouble::rack("qemu was killed by SIGKILL")));
-        }
-    }
-}
-
-struct AirPower(Arc<Air>);
-
-#[async_trait]
-impl Power for AirPower {
-    fn label(&self) -> String {
-        "air".into()
-    }
-
-    async fn on(&mut self) -> Outcome {
-        self.0.power_ons.fetch_add(1, Ordering::SeqCst);
-        self.0.bytes.fetch_add(self.0.says.load(Ordering::SeqCst), Ordering::SeqCst);
-        if let Some(loss) = &*self.0.loss.lock().unwrap() {
-            loss.send_replace(None);
-        }
-        if !self.0.dead.load(Ordering::SeqCst) {
-            self.0.show(Seen::Stage(Stage::Ready), "ready");
-        }
-        Ok(())
-    }
-
-    async fn off(&mut self) -> Outcome {
-        Ok(())
-    }
-
-    async fn cut(&mut self, _policy: CutPolicy, _seed: u64) -> Outcome<CutReport> {
-        Ok(CutReport::default())
-    }
-
-    fn loss(&self) -> watch::Receiver<Option<Trouble>> {
-        let mut loss = self.0.loss.lock().unwrap();
-        loss.get_or_insert_with(|| watch::channel(None).0).subscribe()
-    }
-
-    fn forks(&mut self) -> Option<&mut dyn Forks> {
-        if self.0.saves.lock().unwrap().can { Some(self) } else { None }
-    }
-}
-
-struct AirConsole(Arc<Air>);
-
-#[async_trait]
-impl Console for AirConsole {
-    fn position(&self) -> u64 {
-        self.0.bytes.load(Ordering::SeqCst)
-    }
-
-    async fn send(&self, _bytes: &[u8]) -> Outcome {
-        Ok(())
-    }
-
-    async fn expect(&self, _from: u64, _pattern: &Regex, deadline: Deadline) -> Outcome<Match> {
-        tokio::time::sleep_until(deadline.instant()).await;
-        Err(Trouble::unmet("nothing on the console"))
-    }
-
-    fn read(&self, _from: u64, _most: usize) -> Outcome<Vec<u8>> {
-        Ok(Vec::new())
-    }
-
-    fn tail(&self, _lines: usize) -> Vec<String> {
-        vec!["last words".into()]
-    }
-
-    fn sightings(&self) -> u64 {
-        self.0.sightings.lock().unwrap().len() as u64
-    }
-
-    async fn sighting(&self, cursor: &mut u64) -> Sighting {
-        loop {
-            let news = self.0.news.notified();
-            tokio::pin!(news);
-            news.as_mut().enable();
-            let next = self.0.sightings.lock().unwrap().get(*cursor as usize).cloned();
-            if let Some(sighting) = next {
-                *cursor += 1;
-                return sighting;
-            }
-            news.await;
-        }
-    }
-}
-
-/// Answers every command with success, unless the board is dead.
-struct AirShell(Arc<Air>);
-
-#[async_trait]
-impl Shell for AirShell {
-    fn name(&self) -> &'static str {
-        "console"
-    }
-
-    async fn open(&mut self, deadline: Deadline) -> Outcome {
-        if !self.0.dead.load(Ordering::SeqCst) {
-            return Ok(());
-        }
-        tokio::time::sleep_until(deadline.instant()).await;
-        Err(Trouble::unmet("no prompt"))
-    }
-
-    async fn exec(&mut self, _command: &str, _deadline: Deadline) -> Outcome<Output> {
-        Ok(Output::default())
-    }
-
-    async fn upload(&mut self, _: &Path, _: &str, _: Progress<'_>, _: Deadline) -> Outcome {
-        Ok(())
-    }
-
-    async fn download(&mut self, _: &str, _: &Path, _: Progress<'_>, _: Deadline) -> Outcome {
-        Ok(())
-    }
-
-    fn forget(&mut self) {}
-}
-
-/// The case under test finds its board's air here; each test runs on a thread of its own.
-struct AirRack(Arc<Air>);
-
-#[async_trait]
-impl Rack for AirRack {
-    async fn lease(&self, lease: &Lease) -> Outcome<Leased> {
-        let console: Arc<dyn Console> = Arc::new(AirConsole(self.0.clone()));
-        let parts = Parts {
-            board: lease.board.clone(),
-            image: lease.image.image.clone(),
-            power: Box::new(AirPower(self.0.clone())),
-            console: console.clone(),
-            login: Some(Box::new(AirShell(self.0.clone()))),
-            ssh: None,
-            slowness: 1.0,
-            reach_by: Box::new(Vec::new),
-        };
-        Ok(Leased { parts, console, notes: Vec::new(), medium: "air".into() })
-    }
-}
-
-#[derive(Default)]
-struct Heard(Mutex<Vec<What>>);
-
-impl Sink for Heard {
-    fn event(&self, _board: &str, event: &Event) {
-        self.0.lock().unwrap().push(event.what.clone());
-    }
-}
+use air::{Air, AirRack, Heard};
 
 thread_local! {
     /// A case's body is a plain function: this is how it reaches its test's board.

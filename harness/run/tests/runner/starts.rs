@@ -1,12 +1,14 @@
 //! What cases start from: which boots, saves and forks a session makes, and in which order.
 
 use super::*;
-use hil_core::parts::Kept;
+use crate::air::AirPower;
+use async_trait::async_trait;
+use hil_core::parts::{Forks, Kept};
 
 /// What a board of air does when it is to be saved.
 #[derive(Default)]
-pub(super) struct Saves {
-    pub(super) can: bool,
+pub(crate) struct Saves {
+    pub(crate) can: bool,
     /// There is something to start from.
     saved: bool,
     /// How many saves, and how many forks, go wrong before one goes well.

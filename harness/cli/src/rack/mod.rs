@@ -149,6 +149,7 @@ impl QemuRack {
         let medium = &lease.board.storage;
         let key = ready::key((image, digest, medium), machine, spec, version.as_deref());
         let store = self.store.clone()?;
+        store.must_have_room(spec.memory_mib.unwrap_or(machine.memory_mib))?;
         Nursery::new(store, kind, key, lease.image.disk.as_ref()).map(Some)
     }
 

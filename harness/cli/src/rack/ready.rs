@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -14,7 +15,8 @@ use hil_core::trouble::{Outcome, Trouble};
 use hil_disk::Base;
 use hil_qemu::{LaunchSpec, Machine, RunDir, SaveKind};
 use hil_run::prepare::artefact::digest_of;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, flock, statvfs};
+use rustix::io::Errno;
 
 use super::disk::broken;
 
@@ -111,9 +113,27 @@ impl Store {
     pub(super) fn begin(&self, name: &str) -> Outcome<PathBuf> {
         let free = (1..).map(|n| self.staging.file(&format!("{name}-{n}"))).find(|p| !p.exists());
         let dir = free.ok_or_else(|| Trouble::rack("no free name for a saved board"))?;
-        fs::create_dir(&dir)
-            .map_err(|why| Trouble::rack(format!("failed to create {}: {why}", dir.display())))?;
+        // What is in a board's memory is nobody else's affair.
+        let made = fs::DirBuilder::new().mode(0o700).create(&dir);
+        made.map_err(|why| Trouble::rack(format!("failed to create {}: {why}", dir.display())))?;
         Ok(dir)
+    }
+
+    /// Refuses a board of `memory_mib` for which there is no room: an emulator whose memory is a file
+    /// on a full disk dies of it.
+    pub(super) fn must_have_room(&self, memory_mib: u32) -> Outcome {
+        let failed = |why: Errno| format!("failed to look at {}: {why}", self.root.display());
+        let disk = statvfs(&self.root).map_err(|why| Trouble::rack(failed(why)))?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize) >> 20;
+        // The disk that is saved with it, and something for everybody else.
+        let needed = u64::from(memory_mib) * 2;
+        if free >= needed {
+            return Ok(());
+        }
+        Err(Trouble::rack(format!(
+            "a saved board may take {needed} MiB in {}, where {free} MiB are free",
+            self.root.display()
+        )))
     }
 
     /// What an earlier run saved under `key`, its disk over `image`. One that is damaged is as none.
@@ -253,5 +273,18 @@ mod tests {
         store.discard(saved);
         assert!(store.find("k", SaveKind::Template, None).is_none());
         assert!(!root.path().join("k").exists());
+    }
+
+    #[test]
+    fn a_board_that_does_not_fit_is_refused_before_it_boots() {
+        let root = tempfile::tempdir().unwrap();
+        let store = store(root.path(), "r1", false);
+        assert_eq!(store.must_have_room(1), Ok(()));
+        let why = store.must_have_room(u32::MAX).unwrap_err().to_string();
+        assert!(why.contains("a saved board may take 8589934590 MiB in"), "{why}");
+        let dir = store.begin("b").unwrap();
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&fs::metadata(dir).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o700, "a board's memory is nobody else's affair");
     }
 }

@@ -22,6 +22,7 @@ use super::tripwire::Wire;
 pub(super) struct Blank {
     pub(super) base: Base,
     profile: Profile,
+    atomic_unit: u64,
     /// Where layers take their space from.
     dir: PathBuf,
     write_log: bool,
@@ -66,7 +67,8 @@ pub(super) async fn provision(
         }
         let layer = layer.into_inner().unwrap_or_else(PoisonError::into_inner);
         let profile = profile(board.storage.medium.unwrap_or_default());
-        Ok(Blank { base: layer.freeze(), profile, dir, write_log })
+        let atomic_unit = board.storage.atomic_unit();
+        Ok(Blank { base: layer.freeze(), profile, atomic_unit, dir, write_log })
     };
     let made = tokio::task::spawn_blocking(blocking).await;
     made.unwrap_or_else(|error| Err(Trouble::rack(format!("disk set-up: {error}")))).map(Some)
@@ -74,7 +76,7 @@ pub(super) async fn provision(
 
 impl Blank {
     pub(super) fn medium(&self) -> String {
-        self.profile.name().to_string()
+        format!("{}, torn at {} bytes", self.profile.name(), self.atomic_unit)
     }
 
     /// A disk of its own over `base`: this medium, or what became of it when a board was saved.
@@ -84,6 +86,7 @@ impl Blank {
         let wire = Arc::new(Wire::default());
         let options = DiskOptions {
             profile: self.profile,
+            atomic_unit: self.atomic_unit,
             log: self.log()?,
             on_event: Some(wire.clone().watches()),
             on_fault: Some(Box::new(move |fault| {

@@ -136,7 +136,7 @@ pub enum Medium {
 #[serde(
     deny_unknown_fields,
     default,
-    expecting = "a table with `medium`, `size_mib` and `power_of_two`"
+    expecting = "a table with `medium`, `size_mib`, `power_of_two` and `atomic_unit`"
 )]
 pub struct StorageSpec {
     /// Of emulated boards only, `virtio-wb` if absent: what a cut takes from a real card or disk
@@ -148,6 +148,17 @@ pub struct StorageSpec {
     pub size_mib: Option<u32>,
     /// The machine accepts only cards whose size is a power of two.
     pub power_of_two: bool,
+    /// Of emulated boards only: what the medium writes in one go, in bytes. A cut tears requests at
+    /// multiples of it. 4096 if absent (decision 0017).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub atomic_unit: Option<u32>,
+}
+
+impl StorageSpec {
+    /// In bytes.
+    pub fn atomic_unit(&self) -> u64 {
+        u64::from(self.atomic_unit.unwrap_or(4096))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -204,6 +215,14 @@ impl Board {
             let why = "the boot deadline must be from 1 second to 86400, a day";
             return Some(("boot_deadline_s".into(), why.into()));
         }
+        if self
+            .storage
+            .atomic_unit
+            .is_some_and(|n| !n.is_power_of_two() || !(512..=1 << 20).contains(&n))
+        {
+            let why = "a medium's atomic unit is a power of two from 512 to 1048576";
+            return Some(("storage.atomic_unit".into(), why.into()));
+        }
         let memory = self.qemu.as_ref().and_then(|on| on.memory_mib);
         memory
             .and_then(too_little_memory)
@@ -249,6 +268,10 @@ impl Board {
         if self.storage.medium.is_some() {
             let why = "only of emulated boards: a real medium loses what it loses";
             return wrong("storage.medium", why);
+        }
+        if self.storage.atomic_unit.is_some() {
+            let why = "only of emulated boards: a real medium tears where it tears";
+            return wrong("storage.atomic_unit", why);
         }
         self.storage.size_mib.and_then(|_| {
             wrong("storage.size_mib", "only of emulated boards: a real medium is as large as it is")

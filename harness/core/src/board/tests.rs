@@ -122,4 +122,9 @@ fn values_out_of_bounds_are_shown_where_they_stand() {
     assert_eq!(with("", "memory_mib = 2").unwrap_err(), (6, 14));
     assert!(with("slowness = 1000", "memory_mib = 16").is_ok());
     assert!(with("boot_deadline_s = 86400", "").is_ok());
+    for wrong in ["256", "1000", "2097152"] {
+        let storage = format!("[storage]\natomic_unit = {wrong}");
+        assert_eq!(with("", &storage).unwrap_err(), (7, 15), "{wrong}");
+    }
+    assert!(with("", "[storage]\natomic_unit = 512").is_ok());
 }

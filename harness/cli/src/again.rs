@@ -2,7 +2,7 @@
 
 use hil_core::parts::quoted;
 
-use crate::args::{PolicyArg, SelectArgs};
+use crate::args::{IsolationArg, PolicyArg, SelectArgs};
 
 /// Without its `--replay`, which is each case's own.
 pub(crate) fn command(args: &SelectArgs, board: &str) -> String {
@@ -11,10 +11,20 @@ pub(crate) fn command(args: &SelectArgs, board: &str) -> String {
     for image in &args.images {
         option("--image", &image.to_string_lossy());
     }
-    for (name, path) in [("--boards", &args.board_dir), ("--lab", &args.lab)] {
+    let paths =
+        [("--suite-dir", &args.suite_dir), ("--boards", &args.board_dir), ("--lab", &args.lab)];
+    for (name, path) in paths {
         if let Some(path) = path {
             option(name, &path.to_string_lossy());
         }
+    }
+    if let Some(envelope) = &args.envelope {
+        option("--envelope", &envelope.to_string());
+    }
+    match args.isolation {
+        IsolationArg::Fork => {}
+        IsolationArg::Reboot => option("--isolation", "reboot"),
+        IsolationArg::Shared => option("--isolation", "shared"),
     }
     match args.cut_policy {
         PolicyArg::KeepAll => option("--cut-policy", "keep-all"),

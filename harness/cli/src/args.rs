@@ -51,7 +51,7 @@ pub(crate) enum Command {
     /// Boot an image on one or more boards and run suites on it
     #[command(after_help = EXIT_CODES)]
     Run(Box<RunArgs>),
-    /// Show what `run` would do, without touching anything
+    /// Show what `run` would do: images are prepared, nothing is booted
     Plan(Box<PlanArgs>),
     /// Search the smallest emulated device on which the chosen suites still pass
     #[command(after_help = EXIT_CODES)]
@@ -105,7 +105,7 @@ pub(crate) struct SelectArgs {
     /// Run every case this many times
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = rounds)]
     pub(crate) repeat: u32,
-    /// Run a case that fails again, up to N times, each on a board booted anew. A pass after a fail
+    /// Run a case that fails again, up to N times, each on a board started anew. A pass after a fail
     /// is flaky, which every report says aloud. What is broken, or expected to fail, is not run again
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
     pub(crate) retries: u32,

@@ -96,7 +96,7 @@ pub enum What {
         why: String,
     },
     /// The case failed and is run again, for the `attempt`-th time (from 2), on a board that is
-    /// booted anew for it.
+    /// started anew for it.
     CaseRetried {
         case: CaseId,
         attempt: u32,

@@ -4,6 +4,7 @@
 //! `Event`) and the small traits that do touch one (`Power`, `Console`, `Shell`). No sockets, no
 //! processes, no files: whoever implements a trait lives in another crate.
 
+pub mod address;
 pub mod arch;
 pub mod board;
 pub mod case;

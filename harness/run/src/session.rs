@@ -145,7 +145,7 @@ async fn run_cases(context: &mut Context<'_>, rig: &mut Rig, plan: &SessionPlan)
         }
         let Some((suite, case)) = find(context.suites, planned) else { continue };
         if time.left(suite, rig).is_zero() {
-            skip(rig, planned, "the suite's deadline had passed".into());
+            skip(rig, planned, "not run: the suite's deadline had passed".into());
             continue;
         }
         let case = (suite, case, planned);

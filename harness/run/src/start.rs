@@ -1,8 +1,8 @@
 //! What each case starts from: the board as it is, a fork of it, or a boot of its own.
 //!
-//! A session boots once. If cases want forks, the board is warmed and saved as soon as it is ready,
-//! and goes on as its own first fork. Where it cannot be forked, those cases get a reboot instead,
-//! and the report says so.
+//! Cases that share a board come first, on a board as it booted. Then, if cases want forks, a board is
+//! booted, warmed and saved, and goes on as its own first fork. Where it cannot be forked, those cases
+//! get a reboot instead, and the report says so.
 
 use hil_core::case::Isolation;
 use hil_core::deadline::secs;
@@ -92,30 +92,18 @@ impl Starts {
                     let why = format!("the board was lost {times} times; it is given up");
                     return Err(Trouble::rack(why));
                 }
-                rig.journal().note("the last case left the board in doubt; it is started anew");
-                self.anew(rig).await
+                rig.journal().note("the last case left the board in doubt; it is booted anew");
+                self.boot(rig).await
             }
-            Stands::Spent => self.anew(rig).await,
-            Stands::Off => self.first_boot(rig).await,
-        }
-    }
-
-    async fn anew(&mut self, rig: &mut Rig) -> Outcome {
-        match self.forking && rig.has_saved() {
-            true => self.fork(rig, self.seed).await,
-            false => self.boot(rig).await,
+            Stands::Off | Stands::Spent => self.boot(rig).await,
         }
     }
 
     async fn fork(&mut self, rig: &mut Rig, seed: u64) -> Outcome {
+        // Never a board that cases have looked at: what they saw is a board that hil had not touched,
+        // and what is saved is one that no case has.
         if !rig.has_saved() {
-            self.first_boot(rig).await?;
-        }
-        if self.stands == Stands::Pristine {
-            return Ok(());
-        }
-        if !self.forking {
-            return self.reboot(rig).await;
+            return self.save(rig).await;
         }
         self.starts += 1;
         rig.journal().doing("forking", None);
@@ -129,18 +117,14 @@ impl Starts {
                 rig.journal().note(format!("a fork of the saved board failed: {why}; booting"));
                 rig.discard_saved();
                 self.stands = Stands::Spent;
-                self.first_boot(rig).await
+                self.save(rig).await
             }
         }
     }
 
-    /// Boots; where cases want forks of it and nothing is saved yet, the board is saved as it is
-    /// then.
-    async fn first_boot(&mut self, rig: &mut Rig) -> Outcome {
+    /// Boots, saves the board as it is then, and goes on as its first fork.
+    async fn save(&mut self, rig: &mut Rig) -> Outcome {
         self.boot(rig).await?;
-        if !self.forking || rig.has_saved() {
-            return Ok(());
-        }
         warm(rig).await;
         rig.journal().doing("saving", None);
         self.stands = Stands::Spent;
@@ -163,7 +147,7 @@ impl Starts {
     /// A boot of its own, on the medium as it was provisioned where that can be had.
     async fn reboot(&mut self, rig: &mut Rig) -> Outcome {
         match self.stands {
-            Stands::Pristine if !self.forking => Ok(()),
+            Stands::Pristine => Ok(()),
             _ => self.boot(rig).await,
         }
     }

@@ -40,6 +40,10 @@ impl Nursery {
         Ok(Nursery { store, kind, key, dir, saved, spare: None })
     }
 
+    pub(super) fn has_saved(&self) -> bool {
+        self.saved.is_some()
+    }
+
     /// How a board begins that may be saved later.
     pub(super) fn begin(&self) -> Begin {
         match self.kind {

@@ -222,7 +222,12 @@ impl Rack for QemuRack {
         // Said once a board, not once an image.
         let mut notes: Vec<String> = accel.reason.into_iter().filter(|_| first).collect();
         let nursery = match lease.forks.then(|| self.nursery(lease, &machine, &spec, &version)) {
-            Some(Ok(nursery)) => nursery,
+            Some(Ok(nursery)) => {
+                if nursery.as_ref().is_some_and(Nursery::has_saved) {
+                    notes.push("cases start from a board that an earlier run saved".into());
+                }
+                nursery
+            }
             Some(Err(why)) => {
                 notes.push(format!("cases cannot start from forks: {why}"));
                 None

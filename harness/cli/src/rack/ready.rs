@@ -77,7 +77,7 @@ pub(super) fn key(
     let emulator = emulator.filter(|_| image.secrets.is_empty())?;
     let machine = serde_json::to_string(machine).ok()?;
     let parts = [
-        env!("CARGO_PKG_VERSION"),
+        env!("HIL_VERSION"),
         digest,
         emulator,
         &machine,
@@ -144,7 +144,8 @@ impl Store {
         let dir = self.root.join(key);
         let done = File::options().read(true).append(true).open(dir.join(DONE)).ok()?;
         flock(&done, FlockOperation::NonBlockingLockShared).ok()?;
-        let kept = serde_json::from_reader(&done).ok()?;
+        // The lock may have come after somebody removed it all.
+        let kept = serde_json::from_reader(&done).ok().filter(|_| dir.join(DONE).exists())?;
         let disk = match image {
             Some(image) => Some(Base::load(&dir.join(DISK), &Base::open(image).ok()?).ok()?),
             None => None,
@@ -192,8 +193,10 @@ impl Store {
 
     /// Removes a saved board, unless somebody uses it.
     fn remove(&self, dir: &Path) {
-        let unused = match File::open(dir.join(DONE)) {
-            Ok(done) => flock(&done, FlockOperation::NonBlockingLockExclusive).is_ok(),
+        // Held until it is gone, so that nobody begins to use what is being removed.
+        let done = File::open(dir.join(DONE));
+        let unused = match &done {
+            Ok(done) => flock(done, FlockOperation::NonBlockingLockExclusive).is_ok(),
             // Of another hil, or half removed.
             Err(why) => why.kind() == ErrorKind::NotFound,
         };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Rig;
+use crate::address::{ADDRESSES, own_address};
 use crate::deadline::{Deadline, secs};
 use crate::parts::{Alarm, Sighting};
 use crate::stage::Stage;
@@ -64,7 +65,7 @@ impl Rig {
         let Some(shell) = self.parts.login.as_mut() else { return Ok(Alive::Unknown) };
         shell.open(deadline).await?;
         let now = listeners(&shell.exec(SOCKETS, deadline).await?.text(), port);
-        if !shell.exec(HAS_ADDRESS, deadline).await?.ok() {
+        if own_address(&shell.exec(ADDRESSES, deadline).await?.text()).is_none() {
             return Ok(Alive::No("no network address".into()));
         }
         let known = match noted {
@@ -141,8 +142,6 @@ const MUTE: &str = "the console stayed silent since power-on: no byte came; chec
 
 /// An emulator's death shows first as a broken connection: its own report may take this long.
 const LOSS_GRACE: Duration = Duration::from_millis(500);
-
-const HAS_ADDRESS: &str = "ip -4 addr show scope global | grep -q inet";
 
 /// All TCP sockets (`Documentation/networking/proc_net_tcp.rst`).
 const SOCKETS: &str = "cat /proc/net/tcp /proc/net/tcp6 2>/dev/null";

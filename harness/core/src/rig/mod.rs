@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::address::{ADDRESSES, own_address};
 use crate::board::Board;
 use crate::case::Need;
 use crate::deadline::{Deadline, secs};
@@ -81,11 +82,6 @@ pub struct Rig {
 
 /// The kernel makes one anew at each boot (`Documentation/admin-guide/sysctl/kernel.rst`).
 const BOOT_ID: &str = "cat /proc/sys/kernel/random/boot_id";
-
-/// The board's own address: no loopback, which would be another way to a container than the
-/// network's, and no bridge of the engine's.
-const ADDRESS: &str = "ip -4 -o addr show scope global \
-     | awk '$2 !~ /^(docker|br-|balena|podman|cni|veth)/ { sub(\"/.*\", \"\", $4); print $4; exit }'";
 
 /// Stopping services may take this long on a fast host; container engines give 10 s to each.
 const SHUTDOWN: Duration = secs(15);
@@ -402,8 +398,8 @@ impl Rig {
     /// Sends `request` to a TCP port of the board, over its network, and reads until the board
     /// closes. Over SSH's own connection, so that it works wherever SSH does.
     pub async fn dial(&mut self, port: u16, request: &str) -> Outcome<String> {
-        let address = self.must(ADDRESS).await?;
-        let ip = address.parse().ok().or_fail(format!("the board has no address: `{address}`"))?;
+        let said = self.must(ADDRESSES).await?;
+        let ip = own_address(&said).or_fail(format!("the board has no address: `{said}`"))?;
         let deadline = self.within(secs(10));
         let shell = self.shell().ok_or_else(|| lacking(Need::Shell))?;
         let answer = shell.dial(SocketAddr::new(ip, port), request.as_bytes(), deadline).await?;

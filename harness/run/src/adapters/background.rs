@@ -6,7 +6,7 @@ use std::time::Duration;
 use hil_core::deadline::secs;
 use hil_core::product::{Installed, Installing};
 use hil_core::rig::Rig;
-use hil_core::trouble::{OrFail, Outcome};
+use hil_core::trouble::{OrFail, Outcome, Trouble};
 
 /// For an install, on a fast host.
 const INSTALL: Duration = secs(60);
@@ -48,7 +48,13 @@ fn ended(text: &str) -> Outcome<Installed> {
         return Ok(Installed::Done);
     }
     let said: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    Ok(Installed::Refused(format!("{} (status {})", said.join(" / "), status.trim())))
+    let said = format!("{} (status {})", said.join(" / "), status.trim());
+    // POSIX: 126 and 127 are commands that could not be run, above 128 they died of a signal.
+    match status.trim().parse::<u32>() {
+        Ok(126 | 127) => Err(Trouble::product(format!("the install could not be run: {said}"))),
+        Ok(129..) => Err(Trouble::product(format!("the updater died: {said}"))),
+        _ => Ok(Installed::Refused(said)),
+    }
 }
 
 #[cfg(test)]
@@ -62,5 +68,8 @@ mod tests {
         assert_eq!(ended(&text), Ok(Installed::Refused(reason)));
         assert_eq!(ended(&format!("{ENDED}0\nInstalling succeeded")), Ok(Installed::Done));
         assert!(ended("nothing of the kind").is_err());
+        for status in [126, 127, 139] {
+            assert!(ended(&format!("{ENDED}{status}\n")).is_err(), "{status} is no refusal");
+        }
     }
 }

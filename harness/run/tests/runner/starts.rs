@@ -88,8 +88,8 @@ fn can() -> Saves {
 #[test]
 fn one_boot_is_saved_and_every_case_that_wants_a_fork_has_its_own() {
     let told = told(&[BOOTS, ONE, LOOKS, TWO], can(), 0);
-    // The first fork is pristine as long as nothing ran on it; those that share come first.
-    assert_eq!(told, "boot save fork looks fork one fork two off boot boots off");
+    // Those that share come first, on a board as it booted; the saved one is another.
+    assert_eq!(told, "boot looks off boot save fork one fork two off boot boots off");
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn a_retry_starts_from_a_fork_of_its_own() {
 }
 
 #[test]
-fn a_lost_board_goes_on_as_a_fork() {
+fn a_lost_board_is_booted_anew_for_those_that_share_it() {
     let told = told(&[LOST, LOOKS, ONE], can(), 0);
-    assert_eq!(told, "boot save fork lost note fork looks fork one off");
+    assert_eq!(told, "boot lost note off boot looks off boot save fork one off");
 }

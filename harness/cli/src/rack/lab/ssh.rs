@@ -6,21 +6,13 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use hil_console::{ConsoleShell, SshShell, SshTarget};
+use hil_core::address::{ADDRESSES, own_address};
 use hil_core::deadline::Deadline;
 use hil_core::parts::{Output, Progress, Shell};
 use hil_core::trouble::{Outcome, Trouble};
 use hil_lab::labfile::SshSpec;
 
 use super::super::ssh::Account;
-
-/// Every small target's way to name its global IPv4 addresses, one a line.
-const ADDRESSES: &str = "ip -4 -o addr show scope global";
-
-/// The first address: `2: eth0    inet 10.0.2.15/24 brd …`.
-fn first_address(said: &str) -> Option<IpAddr> {
-    let mut words = said.split_whitespace().skip_while(|word| *word != "inet");
-    words.nth(1)?.split('/').next()?.parse().ok()
-}
 
 pub(super) struct FoundSsh {
     account: Account,
@@ -59,7 +51,7 @@ impl FoundSsh {
         };
         asker.open(deadline).await?;
         let said = asker.exec(ADDRESSES, deadline).await?.text();
-        first_address(&said).ok_or_else(|| {
+        own_address(&said).ok_or_else(|| {
             Trouble::transport("the board has no network address by its own word (`ip addr`)")
         })
     }
@@ -129,20 +121,5 @@ impl Shell for FoundSsh {
         if let Some(asker) = &mut self.asker {
             asker.forget();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::first_address;
-
-    #[test]
-    fn the_first_address_is_taken_from_what_ip_and_busybox_print() {
-        let busybox = "2: eth0    inet 10.0.2.15/24 brd 10.0.2.255 scope global eth0\\       valid\n\
-                       3: docker0    inet 172.17.0.1/16 scope global docker0\n";
-        assert_eq!(first_address(busybox), Some([10, 0, 2, 15].into()));
-        let tunnel = "4: tun0 inet 10.1.0.2 peer 10.1.0.1/32 scope global tun0";
-        assert_eq!(first_address(tunnel), Some([10, 1, 0, 2].into()));
-        assert_eq!(first_address("sh: ip: not found"), None);
     }
 }

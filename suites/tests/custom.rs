@@ -324,7 +324,10 @@ fn lavas_measurements_are_figures() {
     let signal = "<LAVA_SIGNAL_TESTCASE TEST_CASE_ID=up RESULT=pass MEASUREMENT=2.5 UNITS=s>";
     let ran = run(&format!("run = \"echo '{signal}'\"\nformat = \"lava\"\n"), &[]);
     assert_eq!(ran.tests(), ["up pass"]);
-    let fact = |event: &What| matches!(event, What::Fact { name, value, .. } if name == "up" && *value == 2.5);
+    let fact = |event: &What| match event {
+        What::Fact { name, value, .. } => name == "up" && *value == 2.5,
+        _ => false,
+    };
     assert!(ran.events.iter().any(fact));
 }
 

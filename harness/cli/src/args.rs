@@ -40,7 +40,8 @@ Exit codes are those of `run`.";
 
 /// Boots built OS images on emulated and physical boards, and tests them.
 #[derive(Parser)]
-#[command(name = "hil", version = env!("HIL_VERSION"), after_help = EXIT_CODES, arg_required_else_help = true)]
+#[command(name = "hil", version = env!("HIL_VERSION"), after_help = EXIT_CODES)]
+#[command(arg_required_else_help = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -1,8 +1,8 @@
 //! Emulated machines: found, probed, started, watched, and never left behind.
 //!
 //! `Machine` is data from `qemu-configs/`; [`launch`] makes a command line of it; [`Qemu`] is the
-//! live process, which [`save`] can make others of; [`probe`] says whether KVM can be trusted; [`keeper`] ends what hil could not.
-//! Disks are NBD sockets that somebody else serves.
+//! live process, which [`save`] can make others of; [`probe`] says whether KVM can be trusted;
+//! [`keeper`] ends what hil could not. Disks are NBD sockets that somebody else serves.
 
 pub mod catalogue;
 pub mod emulator;

@@ -43,8 +43,9 @@ pub fn differences(runs: &[Report]) -> Vec<String> {
     found
 }
 
-/// One board's runs as one; none without a run. Of a case that several ran, a verdict about the product is worth more
-/// than none, and a failure more than a pass: fail, pass, broken, skip. The others are told with it.
+/// One board's runs as one; none without a run. Of a case that several ran, a verdict about the
+/// product is worth more than none, and a failure more than a pass: fail, pass, broken, skip. The
+/// others are told with it.
 pub fn join(runs: Vec<Report>) -> Option<Report> {
     let count = runs.len();
     let mut joined = Joined::default();

@@ -88,8 +88,8 @@ async fn written(rig: &mut Rig) -> Outcome<Option<u64>> {
         device.replace("{slot}", &slots.as_ref().map_or(String::new(), |s| s.first.clone()));
     // A partition's folder stands in its disk's; the seventh figure counts sectors of 512 bytes.
     let ask = format!(
-        "sync; d=$(readlink -f '{device}') && set -- $(cat $(readlink -f /sys/class/block/${{d##*/}}/..)/stat) \
-         && echo $7"
+        "sync; d=$(readlink -f '{device}') && \
+         set -- $(cat $(readlink -f /sys/class/block/${{d##*/}}/..)/stat) && echo $7"
     );
     let output = rig.run(&ask).await?;
     Ok(output.text().parse().ok().map(|sectors: u64| sectors * 512))

@@ -8,8 +8,10 @@ use regex::bytes::Regex;
 /// A typed line's echo: it names a variable or a function of ours, or makes an answer.
 const ECHO: &str = r#"(?-u)\b_h[a-z]\b|"~(?:[a-z]\d*:?)?\$"#;
 
-/// An answer between tildes; a numbered line of encoded output, cut short by noise perhaps.
-const ANSWER: &str = r"(?-u)~[bfghiknptuv]\d+(?:[:.][^~]*)?~|^~\d+[oed]\d+:[A-Za-z0-9+/= ]*\.?";
+/// An answer between tildes; a numbered line of encoded output, cut short by noise perhaps, and
+/// behind a prompt where the shell was asked for more before it had answered.
+const ANSWER: &str =
+    r"(?-u)~[bfghiknptuv]\d+(?:[:.][^~]*)?~|(?:^|[#$>] )~\d+[oed]\d+:[A-Za-z0-9+/= ]*\.?";
 
 /// Compiled once: whoever waits on a console in short turns asks for its last lines at each.
 static WORDS: LazyLock<Result<OwnWords, regex::Error>> =
@@ -88,6 +90,8 @@ mod tests {
         }
         let noisy = without("~9o0:aGVsbG8[   12.3] usb 1-1: new device");
         assert_eq!(noisy.as_deref(), Some("[   12.3] usb 1-1: new device"));
+        let prompted = without("target# ~4o256:CjMxNDEK.");
+        assert_eq!(prompted.as_deref(), Some("target"), "a prompt came before the answer");
     }
 
     #[test]

@@ -146,7 +146,8 @@ const KERNEL: Case = case("kernel", secs(5), hil_core::body!(sees_a_panic));
 
 const EMULATED: &str =
     "title = \"X\"\narch = \"arm\"\n[qemu]\nmachine = \"m\"\n[stages]\nready = \"r\"\n";
-const COUNTED: &str = "title = \"X\"\narch = \"arm\"\n[qemu]\nmachine = \"m\"\n[stages]\nbootloader = \"b\"\nready = \"r\"\n";
+const COUNTED: &str = "title = \"X\"\narch = \"arm\"\n[qemu]\nmachine = \"m\"\n\
+     [stages]\nbootloader = \"b\"\nready = \"r\"\n";
 const PHYSICAL: &str =
     "title = \"X\"\narch = \"arm\"\nsources = [\"s\"]\n[stages]\nready = \"r\"\n";
 const UNMARKED: &str = "title = \"X\"\narch = \"arm\"\nsources = [\"s\"]\n";

@@ -65,9 +65,7 @@ impl Rig {
         let Some(shell) = self.parts.login.as_mut() else { return Ok(Alive::Unknown) };
         shell.open(deadline).await?;
         let now = listeners(&shell.exec(SOCKETS, deadline).await?.text(), port);
-        if own_address(&shell.exec(ADDRESSES, deadline).await?.text()).is_none() {
-            return Ok(Alive::No("no network address".into()));
-        }
+        let addresses = shell.exec(ADDRESSES, deadline).await?.text();
         let known = match noted {
             Some(noted) => noted,
             // SSH never came in this boot: one that dies again and again has another socket soon.
@@ -76,7 +74,12 @@ impl Rig {
                 listeners(&shell.exec(SOCKETS, deadline).await?.text(), port)
             }
         };
-        Ok(same_server(&known, &now))
+        Ok(match same_server(&known, &now) {
+            Alive::Yes if own_address(&addresses).is_none() => {
+                Alive::No("no network address".into())
+            }
+            found => found,
+        })
     }
 
     /// Notes which SSH server served when the board was ready.

@@ -97,7 +97,8 @@ fn a_failed_board_is_kept_until_ctrl_c() {
     let dir = tempfile::tempdir().unwrap();
     let manifest = fs::read_to_string(demo("aarch64", "mini").join("image.toml")).unwrap();
     // A manifest that promises another version makes exactly one case fail.
-    let other = manifest.replace("[os]\nversion = \"1.0.0\"", "[os]\nversion = \"9.9.9\"");
+    let (head, os) = manifest.split_once("[os]\n").unwrap();
+    let other = format!("{head}[os]\n{}", os.replacen("\"1.0.0\"", "\"9.9.9\"", 1));
     let image = beside(dir.path(), &demo("aarch64", "mini"), &other);
     let out = dir.path().join("o");
     let mut command = boot(&image, "qemu-aarch64", &out);

@@ -19,6 +19,7 @@ pub mod qemuboot;
 pub mod qmp;
 pub mod rundir;
 pub mod save;
+pub mod serial;
 
 mod guest;
 mod spawn;
@@ -32,3 +33,4 @@ pub use machine::{AccelKind, BootKind, Machine};
 pub use ports::Forward;
 pub use rundir::RunDir;
 pub use save::SaveKind;
+pub use serial::Serial;

@@ -69,7 +69,7 @@ async fn after_cut(dir: &Path, policy: Policy, seed: u64) -> (Disk, CutReport) {
     let capture = Capture::open(dir, clock, &marks, Masker::default(), options).unwrap();
     let emulator = Emulator::find(machine.emulator(AccelKind::Tcg)).unwrap();
     let started = Qemu::start(&emulator, machine, &spec, &run).await.unwrap();
-    capture.attach(tokio::io::join(started.console.reader, started.console.writer)).await;
+    capture.attach(started.console).await;
     let written = Regex::new("(?m)^written").unwrap();
     capture.expect(0, &written, Deadline::within(secs(120))).await.unwrap();
 

@@ -19,9 +19,9 @@ pub mod qemuboot;
 pub mod qmp;
 pub mod rundir;
 pub mod save;
-pub mod serial;
 
 mod guest;
+mod serial;
 mod spawn;
 
 pub use emulator::Emulator;
@@ -33,4 +33,3 @@ pub use machine::{AccelKind, BootKind, Machine};
 pub use ports::Forward;
 pub use rundir::RunDir;
 pub use save::SaveKind;
-pub use serial::Serial;

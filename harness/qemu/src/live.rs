@@ -21,7 +21,7 @@ use crate::machine::{AccelKind, Machine};
 use crate::ports::{Forward, parse_usernet};
 use crate::qmp::Qmp;
 use crate::rundir::RunDir;
-use crate::serial::Serial;
+use crate::serial::line;
 use crate::spawn::{Child, ended, spawn};
 
 /// The environment variable by which the keeper knows a run's processes.
@@ -49,7 +49,7 @@ pub struct Qemu {
 #[derive(Debug)]
 pub struct Started {
     pub qemu: Qemu,
-    pub console: Serial,
+    pub console: UnixStream,
 }
 
 impl Qemu {
@@ -69,8 +69,7 @@ impl Qemu {
         command.args(arguments).env(RUN_VARIABLE, run.run_id()).env("LC_ALL", "C");
         let starting = Starting::new(command, emulator.name(), stderr, spec.patience)?;
         let console = starting.opened(&console, "console").await?;
-        let console =
-            Serial::new(console).map_err(QemuError::io("read the console at", &spec.console))?;
+        let console = line(console).map_err(QemuError::io("read the console at", &spec.console))?;
         let monitor = starting.opened(&monitor, "monitor").await?;
         // Nobody connects a second time, and the next start needs the names again.
         let _ = (fs::remove_file(&spec.console), fs::remove_file(&spec.qmp));

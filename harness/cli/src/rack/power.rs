@@ -72,7 +72,7 @@ impl QemuPower {
     /// Takes a machine over as the living one, with its console and its port.
     pub(super) async fn adopt(&mut self, started: Started) {
         self.loss.send_replace(None);
-        self.capture.attach(tokio::io::join(started.console.reader, started.console.writer)).await;
+        self.capture.attach(started.console).await;
         self.ssh_port.set(started.qemu.forwards().first().map(|forward| forward.host));
         self.watch(started.qemu.loss());
         self.live = Some(started.qemu);

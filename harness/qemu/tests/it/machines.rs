@@ -26,9 +26,9 @@ fn pid(qemu: &Qemu) -> Pid {
 async fn the_console_has_the_first_byte_and_goes_both_ways() {
     let bench = Bench::echo();
     let mut started = bench.start().await.unwrap();
-    assert_eq!(read(&mut started.console.reader, 6).await, "hello\n");
-    started.console.writer.write_all(b"ping").await.unwrap();
-    assert_eq!(read(&mut started.console.reader, 4).await, "ping");
+    assert_eq!(read(&mut started.console, 6).await, "hello\n");
+    started.console.write_all(b"ping").await.unwrap();
+    assert_eq!(read(&mut started.console, 4).await, "ping");
     assert!(started.qemu.label().ends_with("(tcg)"), "{}", started.qemu.label());
 }
 
@@ -37,7 +37,7 @@ async fn a_killed_machine_is_gone_is_no_loss_and_starts_again() {
     let bench = Bench::echo();
     for _ in 0..2 {
         let mut started = bench.start().await.unwrap();
-        assert_eq!(read(&mut started.console.reader, 6).await, "hello\n");
+        assert_eq!(read(&mut started.console, 6).await, "hello\n");
         let pid = pid(&started.qemu);
         assert!(test_kill_process(pid).is_ok());
         started.qemu.kill().await.unwrap();
@@ -82,7 +82,7 @@ async fn a_polite_signal_from_outside_is_told_in_qemus_words() {
 async fn a_guest_that_switches_itself_off_is_told_from_a_crash() {
     let bench = Bench::new("virt-aarch64", |folder| raw_kernel(folder, &hello_aarch64()));
     let mut started = bench.start().await.unwrap();
-    assert_eq!(read(&mut started.console.reader, 6).await, "hello\n");
+    assert_eq!(read(&mut started.console, 6).await, "hello\n");
     let loss = lost(&started.qemu).await;
     assert!(loss.by_guest(), "{loss}");
 }
@@ -91,7 +91,7 @@ async fn a_guest_that_switches_itself_off_is_told_from_a_crash() {
 async fn a_32_bit_arm_machine_runs() {
     let bench = Bench::new("virt-arm", |folder| raw_kernel(folder, &hello_arm(VIRT_UART)));
     let mut started = bench.start().await.unwrap();
-    assert_eq!(read(&mut started.console.reader, 6).await, "hello\n");
+    assert_eq!(read(&mut started.console, 6).await, "hello\n");
 }
 
 #[tokio::test]
@@ -211,7 +211,7 @@ async fn a_card_served_over_nbd_boots_a_board_by_its_boot_rom() {
     let _server = NbdServer::serve(&bench.file("card", &card), &socket);
     bench.spec.disks = vec![socket];
     let mut started = bench.start().await.unwrap();
-    assert_eq!(read(&mut started.console.reader, 6).await, "hello\n");
+    assert_eq!(read(&mut started.console, 6).await, "hello\n");
 }
 
 /// Boots from the disk, prints `!`, waits for a byte on the serial port, reads the next sector.
@@ -246,10 +246,10 @@ async fn a_virtio_disk_served_over_nbd_boots_a_pc_and_its_loss_is_told() {
     let server = NbdServer::serve(&bench.file("disk", &disk), &socket);
     bench.spec.disks = vec![socket];
     let mut started = bench.start().await.unwrap();
-    assert_eq!(read(&mut started.console.reader, 1).await, "!");
+    assert_eq!(read(&mut started.console, 1).await, "!");
     // A disk server that goes is the rack's fault, and the guest must not be blamed for it.
     drop(server);
-    started.console.writer.write_all(b"x").await.unwrap();
+    started.console.write_all(b"x").await.unwrap();
     let loss = lost(&started.qemu).await;
     let Loss::Disk { device, operation, .. } = &loss else { panic!("{loss}") };
     assert_eq!((device.as_str(), operation.as_str()), ("disk0", "read"));

@@ -28,8 +28,8 @@ fn counting_rom() -> Vec<u8> {
 }
 
 async fn count(started: &mut Started) -> String {
-    started.console.writer.write_all(b"x").await.unwrap();
-    read(&mut started.console.reader, 1).await
+    started.console.write_all(b"x").await.unwrap();
+    read(&mut started.console, 1).await
 }
 
 /// Saves a guest that has counted to two; from there each fork counts on by itself.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hil_core::body;
-use hil_core::parts::{Alarm, CutPolicy, Seen};
+use hil_core::parts::{Alarm, Seen};
 use hil_core::prelude::*;
 
 pub(crate) const SUITE: Suite = Suite {
@@ -45,10 +45,6 @@ pub(crate) const SUITE: Suite = Suite {
         Case::new("reboot-comes-back", secs(30), body!(reboot_comes_back))
             .about("After a reboot the board is ready again, in the same slot.")
             .needs(&[Need::Shell]),
-        Case::new("power-cut-comes-back", secs(45), body!(power_cut_comes_back))
-            .about("After a power cut the board is ready in the same slot, and what it synced is there.")
-            .needs(&[Need::Shell, Need::PowerCut, Need::Persistent])
-            .isolation(Isolation::Reboot),
     ],
 };
 
@@ -173,25 +169,6 @@ async fn reboot_comes_back(rig: &mut Rig) -> Outcome {
     let after = slot_if_any(rig).await?;
     check!(before == after, "slot {before} before the reboot, {after} after");
     rig.fact("reboot.ready", ready_after(rig), "s");
-    Ok(())
-}
-
-/// One file is synced; the other, written after it, may be lost, old or new as the medium pleases.
-async fn power_cut_comes_back(rig: &mut Rig) -> Outcome {
-    let folder = rig.image().os.persistent.clone().or_fail("the manifest names no such folder")?;
-    let (synced, other) = (format!("{folder}/hil-synced"), format!("{folder}/hil-unsynced"));
-    let before = slot_if_any(rig).await?;
-    let mark = format!("seed {}", rig.seed());
-    rig.must(&format!("echo '{mark}' >{synced} && sync && echo '{mark}' >{other}")).await?;
-    rig.power_cut(CutPolicy::Subset).await?;
-    rig.power_on().await?;
-    rig.reach(Stage::Ready).await.or_fail("the board did not come back")?;
-    let after = slot_if_any(rig).await?;
-    check!(before == after, "slot {before} before the power cut, {after} after");
-    let left = rig.run(&format!("cat {synced}")).await?.text();
-    check!(left == mark, "{synced} was synced with `{mark}`; after the power cut it has `{left}`");
-    rig.must(&format!("rm -f {synced} {other}")).await?;
-    rig.fact("power-cut.ready", ready_after(rig), "s");
     Ok(())
 }
 

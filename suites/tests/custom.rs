@@ -215,7 +215,7 @@ fn run(more: &str, files: &[(&str, &str)]) -> Ran {
     let (os, depot) = (Arc::new(NoOs), Arc::new(NoDepot));
     let adapters = Adapters { os, engine: None, updater: None, depot };
     let mut rig = Rig::new(parts(), adapters, journal).keeping_in(out.path());
-    rig.set_case(Some(planned()));
+    rig.set_case(Some(planned()), 1);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let outcome = runtime.block_on(suite.cases[0].body.run(&mut rig));
     let left: Vec<_> = fs::read_dir(work.path()).unwrap().collect();

@@ -111,7 +111,7 @@ fn a_loader_writes_the_board_which_boots_and_tells_its_own_address() {
     let mut by_hand = with_tools(&rack, rack.hil());
     passes(&run(by_hand.args(["lab", "flash", "imx-1"])));
     at_rest();
-    let cases = "--case boot/ssh-login --case boot/power-cut-comes-back";
+    let cases = "--case boot/ssh-login --case power-cut/synced-data-survives";
     passes(&run(&mut with_tools(&rack, rack.run("imx-1", cases))));
     has_timing(&rack, "imx-1");
     at_rest();
@@ -192,7 +192,7 @@ fn what_is_typed_at_u_boot_decides_how_a_board_is_written_and_what_it_boots() {
     fs::write(rack.home.path().join("image/note.txt"), "sent to U-Boot\n").unwrap();
     let typed = "grep -aq 'fastboot usb 0' \"$here/out/cubie-1/console.raw\"";
     tool(&rack, "fastboot", "-s 0123abc flash mmc0 $5", typed, "mux-cubie", "cubie.card");
-    let cases = "--case boot/slot-as-built --case boot/power-cut-comes-back";
+    let cases = "--case boot/slot-as-built --case power-cut/synced-data-survives";
     let mut command = with_tools(&rack, rack.run("cubie-1", cases));
     command.arg("--boards").arg(rack.home.path().join("boards"));
     let ended = run(&mut command);

@@ -25,7 +25,16 @@ pub(super) async fn interrupted(rig: &mut Rig) -> Outcome {
 
     let first = rig.run_in(&command, FETCH).await?;
     let sent = served.answers();
-    check!(!sent.is_empty(), "nothing was asked for at {}: {}", served.url(&host), first.said());
+    if sent.is_empty() {
+        let why = format!("nothing was asked for at {}: {}", served.url(&host), first.said());
+        // An emulator's network leads to hil for certain; a lab's may have a firewall.
+        return Err(match beyond {
+            true => {
+                Trouble::rack(format!("{why} (if the board cannot reach hil, see to the network)"))
+            }
+            false => Trouble::product(why),
+        });
+    }
     check!(!first.ok(), "the download broke off at {breaks} of {size} bytes, and was called done");
 
     let second = rig.run_in(&command, FETCH).await?;

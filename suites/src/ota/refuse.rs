@@ -107,11 +107,17 @@ async fn fingerprints(
     which: Untouched,
 ) -> Outcome<Vec<(String, String)>> {
     let Some(slots) = rig.image().slots.clone() else { return Ok(Vec::new()) };
-    let Some(device) = slots.device else { return Ok(Vec::new()) };
+    let not_compared = |rig: &Rig, why: &str| {
+        rig.journal().note(format!("the slots' content was not compared: {why}"));
+        Ok(Vec::new())
+    };
+    let Some(device) = slots.device else {
+        return not_compared(rig, "the manifest has no slots.device");
+    };
     let root = rig.must("grep ' / ' /proc/mounts | tail -n 1").await?;
     let options = root.split(' ').nth(3).unwrap_or_default();
     if !options.split(',').any(|option| option == "ro") {
-        return Ok(Vec::new());
+        return not_compared(rig, "the running system writes to its own");
     }
     let mut digests = Vec::new();
     for slot in slots.names {

@@ -94,9 +94,17 @@ async fn second_update(rig: &mut Rig, update: &Update) -> Outcome {
 async fn slot_digest(rig: &mut Rig, before: &Before) -> Outcome<Option<String>> {
     let Some(slots) = rig.image().slots.clone() else { return Ok(None) };
     let other = slots.names.iter().find(|name| Some(*name) != before.slot.as_ref());
-    let (Some(device), Some(other)) = (slots.device, other) else { return Ok(None) };
+    let (Some(device), Some(other)) = (slots.device, other) else {
+        invariants::unlooked(
+            rig,
+            "slot-intact",
+            "the manifest does not say which device a slot is",
+        );
+        return Ok(None);
+    };
     let read_only = rig.run("grep -qE '^[^ ]+ / [^ ]+ ([^ ]*,)?ro[, ]' /proc/mounts").await?.ok();
     if !read_only {
+        invariants::unlooked(rig, "slot-intact", "the running system writes to its slot");
         return Ok(None);
     }
     let command = format!("sha256sum <{}", device.replace("{slot}", other));

@@ -14,12 +14,14 @@ use hil_core::envelope::Envelope;
 use hil_core::event::Clock;
 use hil_core::mask::Masker;
 use hil_core::parts::CutPolicy;
-use hil_core::plan::{BoardPlan, CaseId, Retries, Selection, plan_board};
+use hil_core::plan::{BoardPlan, CaseId, Retries, Selection, Terms, plan_board};
 use hil_core::shard::shard;
 use hil_core::verdict::exit;
 use hil_lab::{DriverError, Instance, Places};
 use hil_qemu::catalogue::Catalogue;
+use hil_report::fold::report_of_plan;
 use hil_report::live::colour_on_stdout;
+use hil_report::merge::differences;
 use hil_report::rebuild::report_of;
 use hil_report::{EventsFile, Live, Merged, Report};
 use hil_run::interrupt;
@@ -92,14 +94,9 @@ fn resolve(args: &SelectArgs) -> Result<Resolved, Failure> {
         expected: &|full| selected.expects(full),
         repeat: args.repeat,
         seed: args.seed,
-        forks_as: match args.isolation {
-            IsolationArg::Fork => Isolation::Fork,
-            IsolationArg::Reboot => Isolation::Reboot,
-            IsolationArg::Shared => Isolation::Shared,
-        },
+        terms: terms(args),
         envelope: args.envelope,
         cuts: args.cuts,
-        cut_policy: policy(args.cut_policy),
         replay: args.replay.as_ref().map(|replay| replay.seed),
     };
     let plan = |board: &Arc<Board>| {
@@ -124,11 +121,21 @@ fn resolve(args: &SelectArgs) -> Result<Resolved, Failure> {
     Ok(Resolved { catalogue, suites, boards, instances, stagger, images, plans, masker })
 }
 
-/// The plan without what an earlier run of the board has settled.
+/// The plan without what an earlier run of the board has settled, which must have been such a run.
 fn still_to_run(plan: BoardPlan, earlier: &Path) -> Result<BoardPlan, Failure> {
     let dir = earlier.join(&plan.board);
-    let report =
-        report_of(&dir).map_err(|error| Failure::usage(format!("--resume: failed to {error}")))?;
+    let failed = |error: String| Failure::usage(format!("--resume: failed to {error}"));
+    let report = report_of(&dir).map_err(|error| failed(error.to_string()))?;
+    let ours = report_of_plan(&plan, env!("HIL_VERSION"));
+    let differences = differences(&[report.clone(), ours]);
+    if !differences.is_empty() {
+        return Err(Failure::usage(format!(
+            "--resume {}: that was another run (run 1) than this one (run 2):\n  {}\nhelp: give the \
+             options, images and hil of then, or run all of it again",
+            earlier.display(),
+            differences.join("\n  ")
+        )));
+    }
     let settled: BTreeSet<&CaseId> = report.settled().collect();
     Ok(plan.only(|id| !settled.contains(id)))
 }
@@ -145,12 +152,18 @@ fn enveloped(envelope: &Envelope, board: &Board, catalogue: &Catalogue) -> Resul
     envelope.around(board).map_err(refused)
 }
 
-fn policy(arg: PolicyArg) -> CutPolicy {
-    match arg {
+fn terms(args: &SelectArgs) -> Terms {
+    let forks_as = match args.isolation {
+        IsolationArg::Fork => Isolation::Fork,
+        IsolationArg::Reboot => Isolation::Reboot,
+        IsolationArg::Shared => Isolation::Shared,
+    };
+    let cut_policy = match args.cut_policy {
         PolicyArg::KeepAll => CutPolicy::KeepAll,
         PolicyArg::DropAll => CutPolicy::DropAll,
         PolicyArg::Subset => CutPolicy::Subset,
-    }
+    };
+    Terms { forks_as, cut_policy }
 }
 
 pub(crate) fn plan(args: &PlanArgs) -> Result<u8, Failure> {
@@ -160,7 +173,7 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<u8, Failure> {
     } else {
         put(&plan_text(&resolved.plans));
     }
-    Ok(code_of_plans(&resolved.plans).unwrap_or(exit::OK))
+    Ok(code_of_plans(&resolved.plans, &args.select).unwrap_or(exit::OK))
 }
 
 fn plan_text(plans: &[BoardPlan]) -> String {
@@ -189,16 +202,17 @@ fn plan_text(plans: &[BoardPlan]) -> String {
     text
 }
 
-/// A plan without a single case, run or skipped, is a selection gone wrong; of a shard it is not.
-fn code_of_plans(plans: &[BoardPlan]) -> Option<u8> {
-    let some = plans.iter().any(|plan| plan.share.is_some() || plan.cases() + plan.skips.len() > 0);
+/// A plan without a single case, run or skipped, is a selection gone wrong; of a shard, or of the rest of a run, it is not.
+fn code_of_plans(plans: &[BoardPlan], args: &SelectArgs) -> Option<u8> {
+    let part = args.shard.is_some() || args.resume.is_some();
+    let some = part || plans.iter().any(|plan| plan.cases() + plan.skips.len() > 0);
     if some { None } else { Some(exit::NOTHING_SELECTED) }
 }
 
 pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let (clock, started) = (Clock::new(), OffsetDateTime::now_utc());
     let resolved = resolve(&args.select)?;
-    if let Some(code) = code_of_plans(&resolved.plans) {
+    if let Some(code) = code_of_plans(&resolved.plans, &args.select) {
         return Err(Failure {
             code,
             message: "the selection holds no case; see `hil suites`".into(),
@@ -233,8 +247,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let jobs = args.jobs.unwrap_or_else(|| cores().min(boards.len() - physical) + physical);
     let dirs: Vec<PathBuf> = boards.iter().map(|board| board.dir.clone()).collect();
     let started = started.format(&Rfc3339).unwrap_or_default();
-    let nothing_to_run =
-        boards.iter().all(|board| board.plan.share.is_none() && board.plan.cases() == 0);
+    let part = args.select.shard.is_some() || args.select.resume.is_some();
+    let nothing_to_run = !part && boards.iter().all(|board| board.plan.cases() == 0);
     let lab = (physical > 0).then(|| Wishes {
         wait: Duration::from_secs(args.wait),
         holder: lab::me(lab::command_line(), false),
@@ -278,6 +292,7 @@ fn drive(
         write_log: args.write_log,
         keep: args.keep,
         fresh: args.fresh,
+        enveloped: args.select.envelope.is_some(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -98,6 +98,22 @@ pub enum BootWith {
 }
 
 impl BootWith {
+    /// All files that it names.
+    pub fn files(&self) -> Vec<&Path> {
+        match self {
+            BootWith::Builtin => Vec::new(),
+            BootWith::Firmware(file) => vec![file],
+            BootWith::Uefi { code, vars } => vec![code, vars],
+            BootWith::Kernel { kernel, initrd, dtb, cmdline: _ } => {
+                [Some(kernel), initrd.as_ref(), dtb.as_ref()]
+                    .into_iter()
+                    .flatten()
+                    .map(PathBuf::as_path)
+                    .collect()
+            }
+        }
+    }
+
     pub fn kind(&self) -> BootKind {
         match self {
             BootWith::Builtin => BootKind::Builtin,

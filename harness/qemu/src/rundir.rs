@@ -1,13 +1,17 @@
 //! A run's private folder for sockets and small files: short names, gone when the run is.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
+
 use crate::error::QemuError;
 
-/// The file that says whose folder it is: nothing without it is ever removed.
+/// The file that says whose folder it is: nothing without it is ever removed. Locked while its run
+/// lives, which the kernel sees to.
 const MARK: &str = ".hil-run";
 
 /// `sun_path` has 108 bytes, the last of which is zero.
@@ -18,9 +22,21 @@ const SOCKET_LIMIT: usize = 107;
 pub struct RunDir {
     path: PathBuf,
     run_id: String,
+    _alive: File,
 }
 
 impl RunDir {
+    /// Removes folders in `base` whose runs are gone, and so are their keepers: the host crashed.
+    pub fn sweep(base: &Path) {
+        let Ok(entries) = fs::read_dir(base) else { return };
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            let Ok(mark) = File::open(path.join(MARK)) else { continue };
+            if flock(&mark, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                let _ = fs::remove_dir_all(path);
+            }
+        }
+    }
+
     /// Makes the folder where the system keeps such things, in memory if there is such a place.
     pub fn create(run_id: &str) -> Result<RunDir, QemuError> {
         let usable = |base: &PathBuf| base.is_absolute() && base.is_dir();
@@ -40,10 +56,13 @@ impl RunDir {
         // Not recursive: a folder that exists belongs to somebody else, and that is an error.
         let made = fs::DirBuilder::new().mode(0o700).create(&path);
         made.map_err(QemuError::io("create the run's folder", &path))?;
-        let dir = RunDir { path, run_id: run_id.into() };
-        let mark = dir.path.join(MARK);
-        fs::write(&mark, run_id).map_err(QemuError::io("write", &mark))?;
-        Ok(dir)
+        match mark(&path, run_id) {
+            Ok(alive) => Ok(RunDir { path, run_id: run_id.into(), _alive: alive }),
+            Err(why) => {
+                let _ = fs::remove_dir_all(&path);
+                Err(QemuError::io("mark", &path)(why))
+            }
+        }
     }
 
     pub fn run_id(&self) -> &str {
@@ -76,6 +95,16 @@ impl Drop for RunDir {
     }
 }
 
+/// Marks a new folder, locked from the moment the mark is there.
+fn mark(dir: &Path, run_id: &str) -> io::Result<File> {
+    let unseen = dir.join("mark");
+    let mut mark = File::create(&unseen)?;
+    flock(&mark, FlockOperation::NonBlockingLockExclusive)?;
+    mark.write_all(run_id.as_bytes())?;
+    fs::rename(&unseen, dir.join(MARK))?;
+    Ok(mark)
+}
+
 /// Removes a run's folder, if it is one.
 pub(crate) fn remove(path: &Path, run_id: &str) {
     let is_ours = fs::read(path.join(MARK)).is_ok_and(|mark| mark == run_id.as_bytes());
@@ -105,6 +134,20 @@ mod tests {
         assert!(path.join("x").exists(), "the loser must not remove the winner's folder");
         drop(dir);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_a_crash_left_is_swept_and_what_lives_stays() {
+        let base = tempfile::tempdir().unwrap();
+        let alive = RunDir::create_in(base.path(), "a1").unwrap();
+        let (crashed, other) = (base.path().join("hil-b2"), base.path().join("hil-c3"));
+        for folder in [&crashed, &other] {
+            fs::create_dir(folder).unwrap();
+            fs::write(folder.join("ram"), "secret").unwrap();
+        }
+        fs::write(crashed.join(MARK), "b2").unwrap();
+        RunDir::sweep(base.path());
+        assert!(alive.path().exists() && !crashed.exists() && other.exists());
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) keep: bool,
     /// Boards that earlier runs saved are not used.
     pub(crate) fresh: bool,
+    /// The boards are of sizes of their own (`--envelope`), which no later run is likely to want.
+    pub(crate) enveloped: bool,
 }
 
 /// This host's emulators, for one run.
@@ -148,6 +150,7 @@ impl QemuRack {
         let (image, digest) = (&*lease.image.image, lease.image.digest.as_str());
         let medium = &lease.board.storage;
         let key = ready::key((image, digest, medium), machine, spec, version.as_deref());
+        let key = key.filter(|_| !self.settings.enveloped);
         let store = self.store.clone()?;
         store.must_have_room(spec.memory_mib.unwrap_or(machine.memory_mib))?;
         Nursery::new(store, kind, key, lease.image.disk.as_ref()).map(Some)

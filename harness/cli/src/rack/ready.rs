@@ -13,7 +13,7 @@ use hil_core::image::Image;
 use hil_core::parts::Kept;
 use hil_core::trouble::{Outcome, Trouble};
 use hil_disk::Base;
-use hil_qemu::{LaunchSpec, Machine, RunDir, SaveKind};
+use hil_qemu::{BootWith, LaunchSpec, Machine, RunDir, SaveKind};
 use hil_run::prepare::artefact::digest_of;
 use rustix::fs::{FlockOperation, flock, statvfs};
 use rustix::io::Errno;
@@ -83,8 +83,19 @@ pub(super) fn key(
         &machine,
         &format!("{medium:?}"),
         &format!("{} {:?} {:?} {:?}", spec.accel, spec.memory_mib, spec.forwards, spec.extra),
+        &as_they_are(&spec.boot)?,
     ];
     Some(digest_of(parts.join("\n").as_bytes())[..32].to_string())
+}
+
+/// What a board is started with and by which files, not all of which are the manifest's: a board's
+/// device tree, the kernel of a Yocto build. As `make` does, by their sizes and times.
+fn as_they_are(boot: &BootWith) -> Option<String> {
+    let files = boot.files().into_iter().map(|file| {
+        let about = fs::metadata(file).ok()?;
+        Some(format!("{} {} {:?}", file.display(), about.len(), about.modified().ok()?))
+    });
+    Some(format!("{boot:?} {}", files.collect::<Option<Vec<String>>>()?.join(" ")))
 }
 
 /// The folder of saved boards, and the run's own corner of it.
@@ -100,6 +111,7 @@ impl Store {
     pub(super) fn open(root: PathBuf, run_id: &str, fresh: bool) -> Outcome<Store> {
         fs::create_dir_all(&root)
             .map_err(|why| Trouble::rack(format!("failed to create {}: {why}", root.display())))?;
+        RunDir::sweep(&root);
         let staging = RunDir::create_in(&root, run_id)?;
         Ok(Store { root, staging, fresh })
     }

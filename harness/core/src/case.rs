@@ -177,6 +177,17 @@ pub enum Isolation {
     Reboot,
 }
 
+impl Isolation {
+    /// Its word in plans, and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isolation::Shared => "shared",
+            Isolation::Fork => "fork",
+            Isolation::Reboot => "reboot",
+        }
+    }
+}
+
 /// One test.
 #[derive(Clone, Copy)]
 pub struct Case {

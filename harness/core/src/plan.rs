@@ -86,10 +86,26 @@ pub struct Retries {
     pub flaky_fails: bool,
 }
 
+/// What the command line says of how cases run, all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// What the cases start from that ask for a fork.
+    pub forks_as: Isolation,
+    pub cut_policy: CutPolicy,
+}
+
+impl fmt::Display for Terms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "--isolation {}, --cut-policy {}", self.forks_as.name(), self.cut_policy.name())
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BoardPlan {
     pub board: String,
     pub seed: u64,
+    #[serde(default)]
+    pub terms: Terms,
     /// The smaller device that the board is to be (`--envelope`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub envelope: Option<Envelope>,
@@ -140,12 +156,10 @@ pub struct Selection<'s> {
     pub expected: &'s dyn Fn(&str) -> Option<String>,
     pub repeat: u32,
     pub seed: u64,
-    /// What the cases start from that ask for a fork.
-    pub forks_as: Isolation,
+    pub terms: Terms,
     pub envelope: Option<Envelope>,
     /// How often a case that cuts the power is run, each time with other cuts.
     pub cuts: u32,
-    pub cut_policy: CutPolicy,
     /// The seed with which a case ran before: it is run once, with this one.
     pub replay: Option<u64>,
 }
@@ -192,6 +206,7 @@ pub fn plan_board(
     BoardPlan {
         board: board.name.clone(),
         seed: selection.seed,
+        terms: selection.terms,
         envelope: selection.envelope,
         sessions,
         skips,
@@ -220,13 +235,13 @@ fn planned(
     let full = format!("{}/{}/{}", board.name, id.suite, id.name);
     let own = || derive_seed(selection.seed, &format!("{}/{id}", board.name));
     let seed = selection.replay.unwrap_or_else(own);
-    let draw = |cuts: Cuts| cuts.draw(seed, &Told::by(board, image), selection.cut_policy);
+    let draw = |cuts: Cuts| cuts.draw(seed, &Told::by(board, image), selection.terms.cut_policy);
     PlannedCase {
         cuts: case.cuts.map(draw).unwrap_or_default(),
         seed,
         deadline_s: case.deadline.as_secs_f64(),
         isolation: match case.isolation {
-            Isolation::Fork => selection.forks_as,
+            Isolation::Fork => selection.terms.forks_as,
             other => other,
         },
         required,
@@ -324,10 +339,9 @@ mod tests {
             expected: &|_| None,
             repeat,
             seed: 7,
-            forks_as: Isolation::Fork,
+            terms: Terms { forks_as: Isolation::Fork, cut_policy: CutPolicy::Subset },
             envelope: None,
             cuts,
-            cut_policy: CutPolicy::Subset,
             replay,
         };
         plan_board(&board, &[(&mini, "d1".into()), (&full, "d2".into())], &selection)

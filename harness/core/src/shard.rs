@@ -54,7 +54,7 @@ fn millis(seconds: f64) -> u64 {
 mod tests {
     use super::*;
     use crate::case::Isolation;
-    use crate::plan::{PlannedCase, PlannedSkip, Retries, SessionPlan};
+    use crate::plan::{PlannedCase, PlannedSkip, Retries, SessionPlan, Terms};
     use crate::rules::Rules;
 
     fn id(nth: u64) -> CaseId {
@@ -79,6 +79,7 @@ mod tests {
         };
         let skip = |nth| PlannedSkip { id: id(nth), reason: "no".into(), required: false };
         BoardPlan {
+            terms: Terms::default(),
             again: String::new(),
             envelope: None,
             board: "b".into(),

@@ -75,6 +75,11 @@ pub fn fold(events: &[Event]) -> Result<Report, FoldError> {
     Ok(verdicts::conclude(folding))
 }
 
+/// A run of this plan by this version of hil, before anything has happened.
+pub fn report_of_plan(plan: &BoardPlan, hil: &str) -> Report {
+    Report { hil: hil.into(), ..Folding::planned(plan).report }
+}
+
 impl Folding {
     /// Every case of the plan, before anything has happened.
     fn planned(plan: &BoardPlan) -> Folding {
@@ -129,7 +134,8 @@ impl Folding {
             What::PowerOn => self.session_mut().boots.push(Boot::default()),
             // Told by the session's power and medium; the times stand in the events.
             What::PowerOff | What::Flashed { .. } => {}
-            What::Saved { .. } | What::Forked { .. } => {}
+            What::Saved { how, took: _ } => self.session_mut().saved = Some(how.clone()),
+            What::Forked { .. } => self.session_mut().forks += 1,
             What::PowerCut { policy, seed, report, point } => {
                 let (policy, seed, report) = (*policy, *seed, report.clone());
                 let cut = Cut { policy, seed, report, point: point.clone() };
@@ -328,6 +334,8 @@ fn empty(plan: &BoardPlan) -> Report {
         hil: String::new(),
         started: String::new(),
         seed: plan.seed,
+        terms: plan.terms,
+        rules: plan.rules.clone(),
         envelope: plan.envelope,
         retries: plan.retries,
         share: plan.share.clone(),

@@ -80,7 +80,7 @@ fn boots(text: &mut String, report: &Report) {
         let Some(boot) = session.first_boot() else { continue };
         let stages: Vec<String> =
             boot.stages.iter().map(|(stage, took)| format!("{stage} {took:.1} s")).collect();
-        let about = format!("{}, {}, medium {}", session.image, session.power, session.medium);
+        let about = format!("{}, {}", session.image, session.about());
         put!(text, "Boot of {}: {}.\n", markdown(&one_line(&about, 200)), stages.join(", "));
     }
 }

@@ -97,9 +97,8 @@ fn phases(boot: &Boot) -> Vec<(Stage, f64)> {
 }
 
 fn session_bar(text: &mut String, session: &Session, scale: f64) {
-    let power = if session.power.is_empty() { "no rig" } else { &session.power };
     put!(text, "<div class=\"boot\"><b>{}</b>", line(&session.image));
-    put!(text, "<span class=\"soft\">{}, medium {}", line(power), line(&session.medium));
+    put!(text, "<span class=\"soft\">{}", line(session.about()));
     if session.boots.len() > 1 {
         put!(text, ", {} boots; the first:", session.boots.len());
     }

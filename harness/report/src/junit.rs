@@ -203,8 +203,7 @@ fn about_the_run(report: &Report) -> Option<String> {
 }
 
 fn session_lines(session: &Session) -> Vec<String> {
-    let mut lines =
-        vec![format!("session: {}, {}, medium {}", session.image, session.power, session.medium)];
+    let mut lines = vec![format!("session: {}, {}", session.image, session.about())];
     if let Some(boot) = session.first_boot() {
         let stages: Vec<String> =
             boot.stages.iter().map(|(stage, took)| format!("{stage} {took:.3} s")).collect();

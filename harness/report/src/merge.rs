@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use hil_core::plan::CaseId;
+use hil_core::shard::Share;
 use hil_core::verdict::Verdict;
 
 use crate::fold::unplanned_case;
-use crate::report::{CaseReport, End, Report, Standing};
+use crate::report::{CaseReport, End, Report, Session, Standing};
 use crate::verdicts::{OWN_SUITE, number_equal_names};
 
 /// Why runs of one board do not belong together: a line for each difference from the first.
@@ -22,25 +23,46 @@ pub fn differences(runs: &[Report]) -> Vec<String> {
         };
         differs("hil", &first.hil, &other.hil);
         differs("seed", &first.seed.to_string(), &other.seed.to_string());
+        differs("options", &first.terms.to_string(), &other.terms.to_string());
         let envelope = |run: &Report| run.envelope.map_or("none".into(), |it| it.to_string());
         differs("envelope", &envelope(first), &envelope(other));
-        for session in &other.sessions {
-            let same = first.sessions.iter().find(|known| known.image == session.image);
-            if let Some(same) = same {
-                let image = format!("digest of {}", session.image);
-                differs(&image, &same.digest, &session.digest);
-            }
+        if first.rules != other.rules {
+            found.push(format!("--require and --expected: others in run 1 than in run {nth}"));
         }
-        if let (Some(one), Some(two)) = (&first.share, &other.share) {
-            differs("number of shards", &one.of.to_string(), &two.of.to_string());
-            if one.whole != two.whole {
-                let (ours, theirs) = (one.whole.len(), two.whole.len());
-                let told = format!("plan: {ours} cases in run 1, {theirs} others in run {nth}");
-                found.push(told);
+    }
+    found.extend(other_images(runs));
+    found.extend(other_shares(runs));
+    found
+}
+
+/// Images of one name whose content is not the same. A run may have images that others do not have.
+fn other_images(runs: &[Report]) -> Vec<String> {
+    let mut known: BTreeMap<&str, (&str, usize)> = BTreeMap::new();
+    let mut found = Vec::new();
+    for (run, nth) in runs.iter().zip(1..) {
+        for Session { image, digest, .. } in &run.sessions {
+            let (first, of) = *known.entry(image).or_insert((digest, nth));
+            if first != digest {
+                found.push(format!("digest of {image}: `{first}` in run {of}, `{digest}` in run {nth}"));
             }
         }
     }
     found
+}
+
+/// Shards of another number or another plan than the first one's.
+fn other_shares(runs: &[Report]) -> Vec<String> {
+    let mut shares = runs.iter().zip(1..).filter_map(|(run, nth)| Some((run.share.as_ref()?, nth)));
+    let Some((first, of)) = shares.next() else { return Vec::new() };
+    let differs = |(share, nth): (&Share, i32)| {
+        let (ours, theirs) = (first.whole.len(), share.whole.len());
+        let number = (first.of != share.of)
+            .then(|| format!("shards: {} in run {of}, {} in run {nth}", first.of, share.of));
+        let plan = (first.whole != share.whole)
+            .then(|| format!("plan: {ours} cases in run {of}, {theirs} others in run {nth}"));
+        [number, plan].into_iter().flatten()
+    };
+    shares.flat_map(differs).collect()
 }
 
 /// One board's runs as one; none without a run. Of a case that several ran, a verdict about the

@@ -4,7 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hil_core::plan::{CaseId, Retries};
+use hil_core::plan::{CaseId, Retries, Terms};
+use hil_core::rules::Rules;
 use hil_core::verdict::Verdict;
 
 use crate::events_file::FILE_NAME;
@@ -127,6 +128,8 @@ fn nothing_recorded(board_dir: &Path, error: &FoldError) -> Report {
         hil: String::new(),
         started: String::new(),
         seed: 0,
+        terms: Terms::default(),
+        rules: Rules::default(),
         envelope: None,
         retries: Retries::default(),
         share: None,

@@ -5,7 +5,8 @@
 
 use hil_core::envelope::Envelope;
 use hil_core::parts::{Alarm, CutPolicy, CutReport};
-use hil_core::plan::{CaseId, Retries};
+use hil_core::plan::{CaseId, Retries, Terms};
+use hil_core::rules::Rules;
 use hil_core::shard::Share;
 use hil_core::stage::Stage;
 use hil_core::verdict::{Verdict, exit};
@@ -22,6 +23,8 @@ pub struct Report {
     /// RFC 3339, UTC.
     pub started: String,
     pub seed: u64,
+    pub terms: Terms,
+    pub rules: Rules,
     /// The smaller device that the board was to be.
     pub envelope: Option<Envelope>,
     pub retries: Retries,
@@ -62,9 +65,28 @@ pub struct Session {
     pub alarms: Vec<Sighted>,
     pub facts: Vec<Fact>,
     pub bring_up: Option<BringUp>,
+    /// How the board was saved that cases start from, if this session did it.
+    pub saved: Option<String>,
+    /// How many starts were forks of a saved board.
+    pub forks: usize,
 }
 
 impl Session {
+    /// By what the board had power, what its medium was, and what its cases started from.
+    pub fn about(&self) -> String {
+        let power = if self.power.is_empty() { "no rig" } else { &self.power };
+        let of = match &self.saved {
+            Some(how) => format!("the board, saved as {how}"),
+            None => "a board that an earlier run saved".into(),
+        };
+        let forks = match self.forks {
+            0 => String::new(),
+            1 => format!(", a fork of {of}"),
+            many => format!(", {many} forks of {of}"),
+        };
+        format!("{power}, medium {}{forks}", self.medium)
+    }
+
     /// The boot that the session began with, as far as it showed itself.
     pub fn first_boot(&self) -> Option<&Boot> {
         self.boots.iter().find(|boot| !boot.stages.is_empty())

@@ -49,16 +49,16 @@ pub(crate) async fn run(
     rig: &mut Rig,
     body: Body,
     planned: &PlannedCase,
-    limit: Duration,
+    attempt: u32,
     interrupt: &mut Interrupt,
 ) -> Ended {
     let journal = rig.journal().clone();
     journal.record(What::CaseStarted { case: planned.id.clone() });
     let started = journal.clock().now();
-    rig.set_case(Some(planned.clone()));
+    rig.set_case(Some(planned.clone()), attempt);
 
     let span = Duration::try_from_secs_f64(planned.deadline_s).unwrap_or(Duration::MAX);
-    let span = rig.scaled(span).min(limit);
+    let span = rig.scaled(span);
     let (outcome, stopped) = watched(rig, body, Deadline::within(span), interrupt).await;
     let interrupted = matches!(stopped, Some(Stopped::Interrupted));
     let trouble = match outcome {
@@ -68,7 +68,7 @@ pub(crate) async fn run(
     };
     let trouble = trouble.map(|trouble| rig.after_cuts(trouble));
     let failed_subtests = rig.failed_subtests().to_vec();
-    rig.set_case(None);
+    rig.set_case(None, 0);
 
     let verdict = trouble.as_ref().map_or(Verdict::Pass, Trouble::verdict);
     let lost = rig.power().loss().borrow().is_some();

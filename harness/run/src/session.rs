@@ -156,7 +156,8 @@ async fn run_cases(context: &mut Context<'_>, rig: &mut Rig, plan: &SessionPlan)
                 return true;
             }
         };
-        failed |= ended.verdict == Verdict::Broken || failed_at_all(context, rig, planned, &ended);
+        failed |= ended.verdict == Verdict::Broken
+            || planned.expected.is_none() && failed_at_all(context, rig, planned, &ended);
         if ended.interrupted || (failed && context.keep) {
             return failed;
         }
@@ -177,8 +178,8 @@ async fn attempts(
     let mut attempt = 1;
     loop {
         starts.before(rig, planned, &mut context.interrupt).await?;
-        let (left, begun) = (time.left(suite, rig), Instant::now());
-        let ended = case::run(rig, case.body, planned, left, &mut context.interrupt).await;
+        let begun = Instant::now();
+        let ended = case::run(rig, case.body, planned, attempt, &mut context.interrupt).await;
         time.spend(suite, begun.elapsed());
         starts.after(ended.board_is_suspect);
         let again = failed_at_all(context, rig, planned, &ended) && planned.expected.is_none();
@@ -222,7 +223,8 @@ fn find<'s>(suites: &'s [Suite], planned: &PlannedCase) -> Option<(&'s Suite, &'
     Some((suite, case))
 }
 
-/// What each suite has spent of its time, which is for one round of its cases.
+/// What each suite has spent of its time, which is for one round of its cases. A suite whose time is
+/// over begins no more cases; one under way has its own deadline, which says more about the product.
 struct SuiteTime {
     spent: BTreeMap<&'static str, Duration>,
     rounds: BTreeMap<String, u32>,

@@ -8,6 +8,7 @@ mod line;
 mod twin;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -65,6 +66,8 @@ pub struct Rig {
     failed_subtests: Vec<String>,
     /// The case that runs now, for facts, its seed and its cuts; and the cuts it has made.
     case: Option<PlannedCase>,
+    /// The how manieth try of it, from 1.
+    attempt: u32,
     cuts: Vec<Cut>,
     powered_at: Duration,
     /// Where the console's stream stood at power-on: what a mute board never leaves.
@@ -97,6 +100,7 @@ impl Rig {
             adapters,
             journal,
             case: None,
+            attempt: 0,
             dir: PathBuf::new(),
             failed_subtests: Vec::new(),
             cuts: Vec::new(),
@@ -173,9 +177,9 @@ impl Rig {
         self.case.as_ref().map_or(0, |case| case.seed)
     }
 
-    /// Who runs now; set by the runner.
-    pub fn set_case(&mut self, case: Option<PlannedCase>) {
-        self.case = case;
+    /// Who runs now, for the `attempt`-th time (from 1); set by the runner.
+    pub fn set_case(&mut self, case: Option<PlannedCase>, attempt: u32) {
+        (self.case, self.attempt) = (case, attempt);
         self.failed_subtests.clear();
         self.cuts.clear();
         self.forgiven = Forgiven::default();
@@ -207,7 +211,11 @@ impl Rig {
         let Some(PlannedCase { id: case, .. }) = &self.case else {
             return Err(Trouble::rack("a file is attached, but no case runs"));
         };
-        let path = format!("files/{}/{name}", case.to_string().replace('#', "-"));
+        let mut folder = case.to_string().replace('#', "-");
+        if self.attempt > 1 {
+            let _ = write!(folder, ".attempt-{}", self.attempt);
+        }
+        let path = format!("files/{folder}/{name}");
         let file = self.dir.join(&path);
         self.journal.record(What::Attachment { case: case.clone(), path });
         Ok(file)

@@ -225,3 +225,20 @@ fn events_in_any_order_lose_no_case() {
         }
     }
 }
+
+#[test]
+fn what_cases_started_from_is_told_with_the_session() {
+    let forked = || What::Forked { running: 0.01, answered: 0.2 };
+    let run = |saved: bool, forks: usize| {
+        let run = Run::of(plan("b", &[("os", &["s/a"])], &[])).session("os");
+        let run = match saved {
+            true => run.then(What::Saved { how: "a template".into(), took: 1.0 }),
+            false => run,
+        };
+        let run = (0..forks).fold(run, |run, _| run.then(forked()));
+        report(run.pass("s/a").session_ended().finished()).sessions[0].about()
+    };
+    assert_eq!(run(false, 0), "QEMU 10.0.2 (tcg), medium virtio-wb");
+    assert!(run(true, 2).ends_with(", 2 forks of the board, saved as a template"));
+    assert!(run(false, 1).ends_with(", a fork of a board that an earlier run saved"));
+}

@@ -4,6 +4,7 @@
 use std::fs;
 
 use hil_core::event::What;
+use hil_core::parts::CutPolicy;
 use hil_core::plan::BoardPlan;
 use hil_core::shard::shard;
 use hil_core::verdict::{Verdict, exit};
@@ -136,10 +137,30 @@ fn what_does_not_belong_together_is_told_line_by_line() {
         "seed: `42` in run 1, `7` in run 2",
         "envelope: `none` in run 1, `ram=256M` in run 2",
         "digest of os: `sha256:00` in run 1, `sha256:ff` in run 2",
-        "number of shards: `2` in run 1, `3` in run 2",
+        "shards: 2 in run 1, 3 in run 2",
     ];
     assert_eq!(told[..5], expected);
     assert!(told[5].starts_with("plan: 6 cases in run 1"), "{told:?}");
+}
+
+#[test]
+fn runs_on_other_terms_do_not_belong_together_nor_images_that_the_first_one_has_not() {
+    let one = whole(all_pass(planned()));
+    let mut other = one.clone();
+    other.terms.cut_policy = CutPolicy::KeepAll;
+    other.rules.required.push("s/*".into());
+    let told = differences(&[one.clone(), other]);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].ends_with("--cut-policy keep-all` in run 2"), "{told:?}");
+    assert!(told[1].starts_with("--require and --expected"), "{told:?}");
+
+    let with = |image: &str, digest: &str| {
+        let mut run = one.clone();
+        (run.sessions[0].image, run.sessions[0].digest) = (image.into(), digest.into());
+        run
+    };
+    let told = differences(&[one.clone(), with("full", "1"), with("full", "2")]);
+    assert_eq!(told, ["digest of full: `1` in run 2, `2` in run 3"]);
 }
 
 #[test]

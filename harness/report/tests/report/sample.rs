@@ -3,7 +3,7 @@
 use hil_core::case::Isolation;
 use hil_core::event::{Event, SCHEMA, What};
 use hil_core::parts::{Alarm, CutPolicy, CutReport};
-use hil_core::plan::{BoardPlan, CaseId, PlannedCase, PlannedSkip, Retries, SessionPlan};
+use hil_core::plan::{BoardPlan, CaseId, PlannedCase, PlannedSkip, Retries, SessionPlan, Terms};
 use hil_core::rules::Rules;
 use hil_core::stage::Stage;
 use hil_core::verdict::Verdict;
@@ -39,6 +39,7 @@ pub(crate) fn plan(board: &str, sessions: &[(&str, &[&str])], skips: &[(&str, &s
         required: name.ends_with('!'),
     };
     BoardPlan {
+        terms: Terms::default(),
         envelope: None,
         board: board.into(),
         seed: 42,

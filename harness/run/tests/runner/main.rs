@@ -15,7 +15,7 @@ use hil_core::event::{Clock, What};
 use hil_core::image::Image;
 use hil_core::mask::Masker;
 use hil_core::parts::{Alarm, CutPolicy, Seen};
-use hil_core::plan::{Selection, plan_board};
+use hil_core::plan::{Selection, Terms, plan_board};
 use hil_core::prelude::*;
 use hil_core::verdict::Verdict;
 use hil_run::interrupt;
@@ -46,6 +46,11 @@ async fn passes(_rig: &mut Rig) -> Outcome {
 
 async fn fails(_rig: &mut Rig) -> Outcome {
     Err(Trouble::product("the product is wrong"))
+}
+
+async fn attaches(rig: &mut Rig) -> Outcome {
+    rig.attach("log")?;
+    fails(rig).await
 }
 
 /// Fails on a board that was powered on only once or twice.
@@ -139,6 +144,7 @@ const AGAIN: Case = case("again", secs(5), hil_core::body!(passes));
 const FAILS: Case = case("fails", secs(5), hil_core::body!(fails));
 const THIRD: Case = case("third", secs(5), hil_core::body!(needs_a_third_boot));
 const HANGS: Case = case("hangs", secs(40), hil_core::body!(hangs));
+const ATTACHES: Case = case("attaches", secs(40), hil_core::body!(attaches));
 const MORE: Case = case("more", secs(40), hil_core::body!(hangs));
 const PANICS: Case = case("panics", secs(5), hil_core::body!(panics));
 const LOSES: Case = case("loses", secs(5), hil_core::body!(loses_its_board));
@@ -174,9 +180,8 @@ fn run_on(board: &str, cases: &'static [Case], air: &Arc<Air>, retries: u32) -> 
         repeat: 1,
         envelope: None,
         seed: 1,
-        forks_as: Isolation::Fork,
+        terms: Terms { forks_as: Isolation::Fork, cut_policy: CutPolicy::Subset },
         cuts: 1,
-        cut_policy: CutPolicy::Subset,
         replay: None,
     };
     let mut plan = plan_board(&board, &[(&image, "d".into())], &selection);
@@ -248,9 +253,9 @@ fn a_hanging_case_fails_at_its_deadline_and_the_suites_deadline_bounds_all() {
     let (verdict_, why) = verdict(&events, "hangs");
     assert_eq!(verdict_, Verdict::Fail);
     assert!(why.contains("deadline of 40.0 s"), "{why}");
-    // Of the suite's 60 seconds 40 and the judging were spent; then none were left.
+    // Of the suite's 60 seconds 40 were spent: one more may begin, and has its own deadline.
     let (_, why) = verdict(&events, "more");
-    assert!(why.contains("deadline of 19.5 s"), "{why}");
+    assert!(why.contains("deadline of 40.0 s"), "{why}");
     assert_eq!(verdict(&events, "again").0, Verdict::Skip);
 }
 
@@ -310,6 +315,17 @@ fn a_case_that_fails_is_run_again_each_time_on_a_board_booted_anew() {
         assert_eq!(air.power_ons.load(Ordering::SeqCst) as usize, verdicts.len());
         assert_eq!(verdict(&events, "passes").0, Verdict::Pass);
     }
+}
+
+#[test]
+fn what_one_attempt_attached_the_next_one_leaves_alone() {
+    let events = run_on(EMULATED, &[ATTACHES], &Arc::new(Air::default()), 1);
+    let paths = events.iter().filter_map(|event| match event {
+        What::Attachment { path, .. } => Some(path.as_str()),
+        _ => None,
+    });
+    let expected = ["files/s/attaches/log", "files/s/attaches.attempt-2/log"];
+    assert_eq!(paths.collect::<Vec<_>>(), expected);
 }
 
 #[test]

@@ -43,7 +43,9 @@ fn other_images(runs: &[Report]) -> Vec<String> {
         for Session { image, digest, .. } in &run.sessions {
             let (first, of) = *known.entry(image).or_insert((digest, nth));
             if first != digest {
-                found.push(format!("digest of {image}: `{first}` in run {of}, `{digest}` in run {nth}"));
+                found.push(format!(
+                    "digest of {image}: `{first}` in run {of}, `{digest}` in run {nth}"
+                ));
             }
         }
     }

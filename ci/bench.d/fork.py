@@ -23,29 +23,36 @@ def measure(hil, runs, work):
     running = result.series_of("fork, until its guest runs", "s")
     first = result.series_of("  and its first command is answered", "s")
     private = result.series_of("  its memory then (private)", "MB")
+    fresh = result.series_of("a fork that stands ready (private)", "MB")
     words = ("--suite-dir", suite.parent, "--suite", "starts", "--fresh")
     with Run(hil, image, work / "out", *map(str, words)) as run:
         def on_event(name, told):
             if name == "forked":
                 running.add(told["running"])
                 first.add(told["answered"] - told["running"])
-                private.add(megabytes(run.process.pid))
+                # Two at most: the one that runs, and beside it the next, which stands still.
+                *standing, at_work = memories(run.process.pid) or [0]
+                private.add(at_work)
+                if standing:
+                    fresh.add(standing[0])
 
         run.follow(on_event)
     boot.add(run.took["ready"])
+    if not fresh.values:
+        raise CannotMeasure("no fork was made ahead of time")
     for series in (running, first, private):
         del series.values[0]
     if len(running.values) != runs:
         raise CannotMeasure(f"{len(running.values)} forks were made instead of {runs}")
     result.target("running", running.median, 0.08, " s")
     result.target("first command after that", first.median, 0.1, " s")
-    result.target("private memory", private.median, MOST_MB, " MB")
+    result.target("private memory of a fresh fork", fresh.median, MOST_MB, " MB")
     ratio = boot.median / (running.median + first.median)
     result.remark(f"a boot takes {ratio:.0f} times as long as a fork with its first command")
     return result
 
 
-def megabytes(hil):
-    """Private memory of the emulator that runs the newest fork: the one beside it stands still."""
-    return max((processes.private_kib(pid) for pid in processes.emulators_below(hil)), default=0) \
-        * 1024 / 1e6
+def memories(hil):
+    """Private memory of each of hil's emulators, in MB, the least first."""
+    private = (processes.private_kib(pid) for pid in processes.emulators_below(hil))
+    return sorted(kib * 1024 / 1e6 for kib in private)

@@ -200,6 +200,11 @@ pub(crate) struct RunArgs {
     /// How many boards at once (default: one emulator for every core, and all physical boards)
     #[arg(short, long, value_name = "N", value_parser = at_once)]
     pub(crate) jobs: Option<usize>,
+    /// Run the cases of each emulated board on this many boards at once, all forks of one that was
+    /// saved booted; each has a folder of its own, DIR/<board>/runs/N/
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = rounds,
+          conflicts_with_all = ["shard", "keep"])]
+    pub(crate) lanes: u32,
     /// Leave the first board that fails alive, say how to reach it, and wait for Ctrl-C
     #[arg(long, conflicts_with = "retries")]
     pub(crate) keep: bool,

@@ -12,6 +12,7 @@ mod heap;
 mod images;
 mod keeper;
 mod lab;
+mod lanes;
 mod merge;
 mod outdir;
 mod paths;

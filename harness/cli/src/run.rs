@@ -36,6 +36,7 @@ use crate::catalogue;
 use crate::failure::Failure;
 use crate::images::{self, Images};
 use crate::lab::{self, Meant};
+use crate::lanes::{self, Lane};
 use crate::outdir::OutDir;
 use crate::rack::both::BothRacks;
 use crate::rack::lab::{LabRack, Wishes};
@@ -225,27 +226,32 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let live = Arc::new(Live::stderr(resolved.masker.clone()));
     let mut files = Vec::new();
     let mut boards = Vec::new();
+    let mut dirs = Vec::new();
     for (board, plan) in resolved.boards.iter().zip(resolved.plans) {
         let dir = out.board(&board.name)?;
-        let events = EventsFile::create(&dir, resolved.masker.clone()).map_err(|error| {
-            Failure::host(format!("failed to write {}: {error}", dir.display()))
-        })?;
-        let events = Arc::new(events);
-        files.push(events.clone());
         let known = resolved.images.get(&board.name).cloned().unwrap_or_default();
-        boards.push(BoardRun {
-            board: board.clone(),
-            plan,
-            images: known.into_iter().map(|p| (p.digest.clone(), p)).collect::<BTreeMap<_, _>>(),
-            dir,
-            sinks: vec![events, live.clone()],
-            masker: resolved.masker.clone(),
-        });
+        for Lane { label, dir, plan } in lanes::of(board, plan, args.lanes, &dir)? {
+            let events = EventsFile::create(&dir, resolved.masker.clone()).map_err(|error| {
+                Failure::host(format!("failed to write {}: {error}", dir.display()))
+            })?;
+            let events = Arc::new(events);
+            files.push((events.clone(), dir.clone()));
+            boards.push(BoardRun {
+                board: board.clone(),
+                label,
+                plan,
+                images: known.iter().map(|p| (p.digest.clone(), p.clone())).collect(),
+                dir,
+                sinks: vec![events, live.clone()],
+                masker: resolved.masker.clone(),
+            });
+        }
+        dirs.push(dir);
     }
     let physical = boards.iter().filter(|run| !run.board.is_emulated()).count();
     // A physical board costs this host next to nothing.
-    let jobs = args.jobs.unwrap_or_else(|| cores().min(boards.len() - physical) + physical);
-    let dirs: Vec<PathBuf> = boards.iter().map(|board| board.dir.clone()).collect();
+    let at_once = cores().max(args.lanes as usize);
+    let jobs = args.jobs.unwrap_or_else(|| at_once.min(boards.len() - physical) + physical);
     let started = started.format(&Rfc3339).unwrap_or_default();
     let part = args.select.shard.is_some() || args.select.resume.is_some();
     let nothing_to_run = !part && boards.iter().all(|board| board.plan.cases() == 0);
@@ -259,7 +265,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let defect =
         drive(args, racks, (resolved.suites, boards), jobs, (clock, started), live.clone())?;
     drop(live);
-    let fault = files.iter().zip(&dirs).find_map(|(file, dir)| {
+    let fault = files.iter().find_map(|(file, dir)| {
         file.fault().map(|why| format!("failed to write the events in {}: {why}", dir.display()))
     });
     let code = finish(&args.out, &dirs);

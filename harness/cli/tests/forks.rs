@@ -76,6 +76,45 @@ fn twins_are_boards_of_their_own_and_an_earlier_run_spares_the_boot() {
     assert_eq!(rebooted.counts, [2, 0, 0]);
 }
 
+/// When a lane's only case began and ended, how often it saved a board, and its random number.
+fn lane(out: &Path, nth: usize) -> (f64, f64, usize, String) {
+    let dir = out.join(format!("qemu-aarch64/runs/{nth}"));
+    let events = events(&out.join("qemu-aarch64/runs"), &nth.to_string());
+    let at = |what: &str| {
+        let mut of_case = events.iter().filter(|event| event["what"].get(what).is_some());
+        let found = of_case.next().unwrap_or_else(|| panic!("no {what} in lane {nth}"));
+        assert!(of_case.next().is_none(), "more than one {what} in lane {nth}");
+        (found["t"].as_f64().unwrap(), found["what"][what]["case"]["name"].to_string())
+    };
+    let ((begun, case), (ended, _)) = (at("case-started"), at("case-finished"));
+    at("forked");
+    let saved = events.iter().filter(|event| event["what"].get("saved").is_some()).count();
+    let told = dir.join(format!("files/twins/{}/output.txt", case.trim_matches('"')));
+    (begun, ended, saved, fs::read_to_string(told).unwrap())
+}
+
+#[test]
+fn lanes_fork_one_board_that_one_of_them_has_saved_and_run_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    twins(dir.path());
+    let script = dir.path().join("suites/twins/twin.sh");
+    fs::write(script, "cat /proc/sys/kernel/random/uuid; sleep 5\n").unwrap();
+    let out = dir.path().join("out");
+    let ended = run(hil()
+        .args(["run", "--board", "qemu-aarch64", "--suite", "twins", "--require", "*"])
+        .args(["--fresh", "--lanes", "2", "--image"])
+        .arg(demo("aarch64", "mini"))
+        .arg("--out")
+        .arg(&out)
+        .current_dir(dir.path()));
+    assert_eq!(ended.code, Some(0), "{}", ended.said);
+    assert!(ended.said.contains("2 cases: 2 passed"), "{}", ended.said);
+    let (one, two) = (lane(&out, 1), lane(&out, 2));
+    assert_eq!(one.2 + two.2, 1, "one board was saved, and served both");
+    assert_ne!(one.3, two.3, "two forks draw the same random numbers");
+    assert!(one.0 < two.1 && two.0 < one.1, "one waited for the other: {one:?} {two:?}");
+}
+
 #[test]
 fn a_machine_whose_ram_is_no_file_is_forked_from_its_saved_state() {
     let dir = tempfile::tempdir().unwrap();

@@ -138,6 +138,9 @@ pub trait Forks: Send {
     /// What there is to start from: saved by this session, or by an earlier run from the same image
     /// on the same machine.
     fn saved(&self) -> Option<Kept>;
+    /// Whether there is a saved board to start from; waits while another lane of this run saves it.
+    /// False is a claim: the others wait for this one, until it has saved the board, or is gone.
+    async fn claim(&mut self) -> bool;
     /// Saves the board as it runs. It is gone afterwards, as after [`Power::off`].
     async fn save(&mut self, kept: Kept) -> Outcome;
     /// Forgets what was saved: it proved to be of no use.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::case::Isolation;
 use crate::plan::{BoardPlan, CaseId, derive_seed};
 
 /// A run's share of a plan.
@@ -46,6 +47,42 @@ pub fn shard(plan: BoardPlan, index: u32, of: u32) -> BoardPlan {
     BoardPlan { share: Some(Share { index, of, whole }), ..plan.only(|id| mine.contains(id)) }
 }
 
+/// A plan spread over `count` boards that run at once, as so many shares of it. Only what starts from
+/// forks is spread: the boards fork from one that was saved once, and each other case needs a boot.
+#[must_use]
+pub fn lanes(plan: BoardPlan, count: u32) -> Vec<BoardPlan> {
+    let cases = || plan.sessions.iter().flat_map(|session| &session.cases);
+    let whole: Vec<CaseId> = cases()
+        .map(|case| &case.id)
+        .chain(plan.skips.iter().map(|skip| &skip.id))
+        .cloned()
+        .collect();
+    let (mut forks, rest): (Vec<_>, Vec<_>) =
+        cases().partition(|case| case.isolation == Isolation::Fork);
+    forks.sort_by_key(|case| {
+        (Reverse(millis(case.deadline_s)), derive_seed(0, &case.id.to_string()))
+    });
+    let mut work = vec![0_u64; (count as usize).clamp(1, forks.len().max(1))];
+    work[0] = rest.iter().map(|case| millis(case.deadline_s)).sum();
+    let mut theirs = vec![BTreeSet::new(); work.len()];
+    for case in forks {
+        let Some(least) = (0..work.len()).min_by_key(|lane| work[*lane]) else { break };
+        work[least] += millis(case.deadline_s);
+        theirs[least].insert(case.id.clone());
+    }
+    let of = work.len() as u32;
+    let elsewhere: BTreeSet<CaseId> = theirs[1..].iter().flatten().cloned().collect();
+    (1..)
+        .zip(theirs)
+        .map(|(index, mine)| {
+            let share = Some(Share { index, of, whole: whole.clone() });
+            let wanted =
+                |id: &CaseId| if index == 1 { !elsewhere.contains(id) } else { mine.contains(id) };
+            BoardPlan { share, ..plan.clone().only(wanted) }
+        })
+        .collect()
+}
+
 fn millis(seconds: f64) -> u64 {
     (seconds.clamp(0.0, 1e9) * 1e3) as u64
 }
@@ -53,7 +90,6 @@ fn millis(seconds: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::case::Isolation;
     use crate::plan::{PlannedCase, PlannedSkip, Retries, SessionPlan, Terms};
     use crate::rules::Rules;
 
@@ -119,6 +155,33 @@ mod tests {
                 let spread = loads.iter().copied().fold(0.0, f64::max)
                     - loads.iter().copied().fold(f64::MAX, f64::min);
                 assert!(spread <= 120.0, "{cases} cases in {of} shares: {loads:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn lanes_take_each_case_once_and_only_forks_leave_the_first() {
+        for count in 1..=12 {
+            let mut whole = plan(9, 6);
+            for (session, case) in [(0, 0), (0, 2), (1, 0), (1, 1), (1, 3)] {
+                whole.sessions[session].cases[case].isolation = Isolation::Fork;
+            }
+            let lanes = lanes(whole.clone(), count);
+            assert_eq!(
+                lanes.len(),
+                count.min(5) as usize,
+                "a lane of its own for each fork at most"
+            );
+            let mut dealt: Vec<CaseId> = lanes.iter().flat_map(ids).collect();
+            let mut all = ids(&whole);
+            assert!(lanes.iter().all(|lane| lane.share.as_ref().unwrap().whole == all));
+            dealt.sort();
+            all.sort();
+            assert_eq!(dealt, all, "in {count} lanes");
+            for lane in &lanes[1..] {
+                let forks = |case: &PlannedCase| case.isolation == Isolation::Fork;
+                assert!(lane.sessions.iter().flat_map(|s| &s.cases).all(forks));
+                assert!(lane.cases() > 0 && lane.skips.is_empty());
             }
         }
     }

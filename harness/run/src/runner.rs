@@ -23,6 +23,8 @@ pub type Kept = Arc<dyn Fn(&str, &[String]) + Send + Sync>;
 /// One board's share of a run.
 pub struct BoardRun {
     pub board: Arc<Board>,
+    /// Its name for those who watch; several boards of one kind may run at once.
+    pub label: String,
     pub plan: BoardPlan,
     /// The images its sessions name, by digest.
     pub images: BTreeMap<String, Arc<Prepared>>,
@@ -92,7 +94,7 @@ struct Shared {
 }
 
 async fn run_board(shared: &Shared, board: BoardRun, interrupt: Interrupt) {
-    let journal = Journal::new(&board.plan.board, shared.clock, board.sinks.clone());
+    let journal = Journal::new(&board.label, shared.clock, board.sinks.clone());
     let begun = shared.clock.now();
     let mut kept = false;
     journal.record(What::RunStarted {

@@ -102,24 +102,20 @@ impl Starts {
     async fn fork(&mut self, rig: &mut Rig, seed: u64) -> Outcome {
         // Never a board that cases have looked at: what they saw is a board that hil had not touched,
         // and what is saved is one that no case has.
-        if !rig.has_saved() {
-            return self.save(rig).await;
-        }
-        self.starts += 1;
-        rig.journal().doing("forking", None);
-        match rig.fork(derive_seed(seed, &format!("start {}", self.starts))).await {
-            Ok(()) => {
+        while rig.claim_saved().await {
+            self.starts += 1;
+            rig.journal().doing("forking", None);
+            let forked = rig.fork(derive_seed(seed, &format!("start {}", self.starts))).await;
+            let Err(why) = forked else {
                 self.stands = Stands::Pristine;
-                Ok(())
-            }
+                return Ok(());
+            };
             // What was saved may be an earlier run's, and damaged: a boot shows what is the matter.
-            Err(why) => {
-                rig.journal().note(format!("a fork of the saved board failed: {why}; booting"));
-                rig.discard_saved();
-                self.stands = Stands::Spent;
-                self.save(rig).await
-            }
+            rig.journal().note(format!("a fork of the saved board failed: {why}; booting"));
+            rig.discard_saved();
+            self.stands = Stands::Spent;
         }
+        self.save(rig).await
     }
 
     /// Boots, saves the board as it is then, and goes on as its first fork.

@@ -7,11 +7,12 @@ use async_trait::async_trait;
 use hil_core::parts::{Forks, Kept};
 use hil_core::trouble::{Outcome, Trouble};
 use hil_qemu::{Begin, SaveKind, Started};
+use tokio::sync::OwnedMutexGuard;
 use tokio::task::JoinHandle;
 
 use super::life::{Life, Maker};
 use super::power::QemuPower;
-use super::ready::{Saved, Store, ram_in, state_in, vars_in};
+use super::ready::{Lanes, Saved, Store, ram_in, state_in, vars_in};
 
 /// Where one board is saved, and its forks are made.
 pub(super) struct Nursery {
@@ -22,6 +23,9 @@ pub(super) struct Nursery {
     /// What is being saved goes here: the RAM of the board that boots is in it already.
     dir: PathBuf,
     saved: Option<Arc<Saved>>,
+    /// Where this run's other lanes are told of it; `claim` while they wait for this one.
+    lanes: Lanes,
+    claim: Option<OwnedMutexGuard<Option<Arc<Saved>>>>,
     /// The next fork, loaded and standing still.
     spare: Option<JoinHandle<Outcome<(Life, Started)>>>,
 }
@@ -31,13 +35,13 @@ impl Nursery {
     pub(super) fn new(
         store: Arc<Store>,
         kind: SaveKind,
-        key: Option<String>,
+        (key, lanes): (Option<String>, Lanes),
         disk: Option<&PathBuf>,
     ) -> Outcome<Nursery> {
         let disk = disk.map(PathBuf::as_path);
         let saved = key.as_ref().and_then(|key| store.find(key, kind, disk)).map(Arc::new);
         let dir = store.begin("save")?;
-        Ok(Nursery { store, kind, key, dir, saved, spare: None })
+        Ok(Nursery { store, kind, key, dir, saved, lanes, claim: None, spare: None })
     }
 
     pub(super) fn has_saved(&self) -> bool {
@@ -100,8 +104,20 @@ impl Forks for QemuPower {
         Some(self.nursery.as_ref()?.saved.as_ref()?.kept.clone())
     }
 
+    async fn claim(&mut self) -> bool {
+        let Some(nursery) = &mut self.nursery else { return false };
+        if nursery.saved.is_none() && nursery.claim.is_none() {
+            let claim = nursery.lanes.clone().lock_owned().await;
+            nursery.saved.clone_from(&claim);
+            nursery.claim = Some(claim).filter(|claim| claim.is_none());
+        }
+        nursery.saved.is_some()
+    }
+
     async fn save(&mut self, kept: Kept) -> Outcome {
-        let nursery = self.nursery.as_ref().ok_or_else(no_nursery)?;
+        let nursery = self.nursery.as_mut().ok_or_else(no_nursery)?;
+        // Dropped with an error: then another lane may try.
+        let claim = nursery.claim.take();
         let (kind, dir) = (nursery.kind, nursery.dir.clone());
         let qemu = self.live.as_ref().ok_or_else(|| Trouble::rack("the board has no power"))?;
         if !qemu.can_save(kind).await? {
@@ -113,7 +129,11 @@ impl Forks for QemuPower {
         let disk = self.life.disk.as_ref().map(|disk| disk.branch()).transpose()?;
         let nursery = self.nursery.as_mut().ok_or_else(no_nursery)?;
         let saved = nursery.store.finish(dir, nursery.key.as_deref(), kind, (kept, disk))?;
-        nursery.saved = Some(Arc::new(saved));
+        let saved = Arc::new(saved);
+        if let Some(mut claim) = claim {
+            *claim = Some(saved.clone());
+        }
+        nursery.saved = Some(saved);
         nursery.dir = nursery.store.begin("save")?;
         nursery.prepare(&self.maker);
         Ok(())
@@ -124,8 +144,14 @@ impl Forks for QemuPower {
             if let Some(spare) = nursery.spare.take() {
                 spare.abort();
             }
-            // A spare that is still being made holds it for a moment longer; then it stays.
-            if let Some(saved) = nursery.saved.take().and_then(Arc::into_inner) {
+            let Some(saved) = nursery.saved.take() else { return };
+            if let Ok(mut told) = nursery.lanes.try_lock()
+                && told.as_ref().is_some_and(|told| Arc::ptr_eq(told, &saved))
+            {
+                *told = None;
+            }
+            // Another lane may hold it, or a spare that is still being made; then it stays.
+            if let Some(saved) = Arc::into_inner(saved) {
                 nursery.store.discard(saved);
             }
         }

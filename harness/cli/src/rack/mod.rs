@@ -153,7 +153,8 @@ impl QemuRack {
         let key = key.filter(|_| !self.settings.enveloped);
         let store = self.store.clone()?;
         store.must_have_room(spec.memory_mib.unwrap_or(machine.memory_mib))?;
-        Nursery::new(store, kind, key, lease.image.disk.as_ref()).map(Some)
+        let lanes = store.lanes(format!("{} {digest}", lease.board.name));
+        Nursery::new(store, kind, (key, lanes), lease.image.disk.as_ref()).map(Some)
     }
 
     async fn accelerator(&self, machine: &Machine) -> Outcome<Accel> {

@@ -2,10 +2,12 @@
 //! variables, named by all that it was made from. They outlive the run, so that the next one on the
 //! same image need not boot.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use hil_core::board::StorageSpec;
@@ -105,7 +107,12 @@ pub(super) struct Store {
     staging: RunDir,
     /// What earlier runs left is not used.
     fresh: bool,
+    /// What this run itself has saved, by board and image; locked by whoever is about to.
+    lanes: Mutex<BTreeMap<String, Lanes>>,
 }
+
+/// The one saved board of all lanes that fork from it.
+pub(super) type Lanes = Arc<tokio::sync::Mutex<Option<Arc<Saved>>>>;
 
 impl Store {
     pub(super) fn open(root: PathBuf, run_id: &str, fresh: bool) -> Outcome<Store> {
@@ -113,7 +120,13 @@ impl Store {
             .map_err(|why| Trouble::rack(format!("failed to create {}: {why}", root.display())))?;
         RunDir::sweep(&root);
         let staging = RunDir::create_in(&root, run_id)?;
-        Ok(Store { root, staging, fresh })
+        Ok(Store { root, staging, fresh, lanes: Mutex::default() })
+    }
+
+    /// Where the lanes of `name` find each other.
+    pub(super) fn lanes(&self, name: String) -> Lanes {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.entry(name).or_default().clone()
     }
 
     /// The folder that the keeper removes if this process cannot.

@@ -12,9 +12,13 @@ impl Rig {
         self.parts.power.forks().is_some()
     }
 
-    /// Whether there is a saved board to fork from.
-    pub fn has_saved(&mut self) -> bool {
-        self.parts.power.forks().is_some_and(|forks| forks.saved().is_some())
+    /// Whether there is a saved board to fork from. Otherwise this rig is the one to save it, and
+    /// others of the run that want it wait until it has, or is gone.
+    pub async fn claim_saved(&mut self) -> bool {
+        match self.parts.power.forks() {
+            Some(forks) => forks.claim().await,
+            None => false,
+        }
     }
 
     /// Saves the board as it runs, for [`Rig::fork`]. It is off afterwards.

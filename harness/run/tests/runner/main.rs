@@ -193,6 +193,7 @@ fn run_on(board: &str, cases: &'static [Case], air: &Arc<Air>, retries: u32) -> 
         rack: Arc::new(AirRack(air.clone())),
         suites: suite,
         boards: vec![BoardRun {
+            label: board.name.clone(),
             board: Arc::new(board),
             plan,
             images: BTreeMap::from([("d".to_string(), Arc::new(prepared))]),

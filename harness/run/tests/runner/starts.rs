@@ -36,6 +36,10 @@ impl Forks for AirPower {
         self.0.saves.lock().unwrap().saved.then(Kept::default)
     }
 
+    async fn claim(&mut self) -> bool {
+        self.saved().is_some()
+    }
+
     async fn save(&mut self, _: Kept) -> Outcome {
         let mut saves = self.0.saves.lock().unwrap();
         wrong(&mut saves.bad_saves)?;

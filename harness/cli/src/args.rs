@@ -141,7 +141,7 @@ pub(crate) struct SelectArgs {
     pub(crate) cut_policy: PolicyArg,
     /// Run one case again with the seed it had, as a report says it: SUITE/NAME@SEED
     #[arg(long, value_name = "CASE@SEED", value_parser = Replay::from_str,
-          conflicts_with_all = ["suites", "cases", "repeat", "cuts", "seed"])]
+          conflicts_with_all = ["suites", "cases", "repeat", "cuts", "seed", "shard", "resume", "retries"])]
     pub(crate) replay: Option<Replay>,
     /// More boards, one TOML each, with machines in a `qemu-configs` folder beside; they add to and
     /// override the built-in ones (default: ./boards, if there is one)

@@ -1,10 +1,12 @@
 //! Which images run on which board, each prepared once.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hil_core::board::Board;
+use hil_core::envelope::Envelope;
 use hil_core::event::{Doing, Sink};
 use hil_core::image::Image;
 use hil_core::mask::Masker;
@@ -120,6 +122,21 @@ pub(crate) fn check_boots(
         let Some(machine) = machine else { continue };
         for file in &manifests[&board.name] {
             boot::check(board, machine, &prepare::load(file)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Every image fits on the medium that the envelope gives its board.
+pub(crate) fn check_fits(images: &Images, envelope: &Envelope) -> Result<(), Failure> {
+    let Some(given) = envelope.disk_mib else { return Ok(()) };
+    for prepared in images.values().flatten() {
+        let Some(disk) = &prepared.disk else { continue };
+        let size = fs::metadata(disk).map_or(0, |about| about.len()).div_ceil(1 << 20);
+        if size > u64::from(given) {
+            let file = prepared.image.file.display();
+            let why = format!("--envelope disk={given}M: the image of {file} has {size} MiB");
+            return Err(Failure::usage(format!("{why}\nhelp: give at least disk={size}M")));
         }
     }
     Ok(())

@@ -82,6 +82,7 @@ fn resolve(args: &SelectArgs) -> Result<Resolved, Failure> {
     // A view of its own: which secrets there are is known only when the manifests are read.
     let mut images = images::prepare_all(&manifests, &Live::stderr(Masker::default()))?;
     if let Some(envelope) = &args.envelope {
+        images::check_fits(&images, envelope)?;
         for prepared in images.values_mut().flatten() {
             let image = Arc::new(envelope.around_image(&prepared.image));
             *prepared = Arc::new(Prepared { image, ..(**prepared).clone() });

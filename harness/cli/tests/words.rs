@@ -318,6 +318,18 @@ fn a_truncated_disk_is_refused_before_anything_boots() {
 }
 
 #[test]
+fn an_image_that_is_larger_than_its_envelopes_disk_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = manifest(dir.path(), "[disk]\nfile = \"disk.img\"\n");
+    fs::File::create(dir.path().join("disk.img")).unwrap().set_len(200 << 20).unwrap();
+    let words = ["run", "--board", "qemu-arm", "--envelope", "disk=128M", "--image", &image];
+    let ended = run(hil().args(words));
+    assert_eq!(ended.code, Some(2), "{}", ended.said);
+    assert!(ended.said.contains("image.toml has 200 MiB"), "{}", ended.said);
+    assert!(ended.said.contains("give at least disk=200M"), "{}", ended.said);
+}
+
+#[test]
 fn a_disk_that_is_not_the_promised_one_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let zero = "0".repeat(64);

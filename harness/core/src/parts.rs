@@ -143,7 +143,7 @@ pub trait Forks: Send {
     async fn claim(&mut self) -> bool;
     /// Saves the board as it runs. It is gone afterwards, as after [`Power::off`].
     async fn save(&mut self, kept: Kept) -> Outcome;
-    /// Forgets what was saved: it proved to be of no use.
+    /// Forgets what was saved, which proved to be of no use, or the claim to save it.
     fn discard(&mut self);
     /// Ends the board, if it runs, and lets it go on from what was saved, on a medium of its own.
     async fn fork(&mut self) -> Outcome;

@@ -132,6 +132,7 @@ impl Starts {
         };
         if let Err(why) = saved.await {
             self.forking = false;
+            rig.discard_saved();
             rig.journal()
                 .note(format!("the board could not be saved: {why}; cases reboot instead"));
             return self.boot(rig).await;

@@ -14,15 +14,25 @@ pub(super) async fn during_boot(rig: &mut Rig) -> Outcome {
     invariants::sound_system(rig, &[&before.version]).await
 }
 
-/// More cuts than a slot has tries may end in the other slot, but never in none.
+/// As many cuts as a slot has tries may end in the other slot, whatever that has in it, and after
+/// resets; but never in none.
 pub(super) async fn cuts_in_a_row(rig: &mut Rig) -> Outcome {
     let before = Before::of(rig).await?;
     rig.cut_while(|rig| Box::pin(rig.reboot())).await?;
+    let mut cuts = 1;
     while rig.cuts_left() > 0 {
         rig.cut_while(|rig| Box::pin(boot(rig))).await?;
+        cuts += 1;
     }
-    invariants::boots(rig).await?;
-    invariants::sound_system(rig, &[&before.version]).await
+    if cuts < tries(rig) {
+        invariants::boots(rig).await?;
+        invariants::slot_kept(rig, &before).await?;
+        return invariants::sound_system(rig, &[&before.version]).await;
+    }
+    invariants::comes_back(rig).await?;
+    let after = Before::of(rig).await?;
+    let known = if after.slot == before.slot { &before } else { &after };
+    invariants::sound_system(rig, &[&known.version]).await
 }
 
 async fn boot(rig: &mut Rig) -> Outcome {

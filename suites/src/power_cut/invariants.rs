@@ -44,6 +44,13 @@ pub(super) async fn boots(rig: &mut Rig) -> Outcome {
     invariant("boots", boots_in_one_go(rig).await)
 }
 
+/// The board boots within its deadline, after however many attempts.
+pub(super) async fn comes_back(rig: &mut Rig) -> Outcome {
+    rig.power_on().await?;
+    let ready = rig.reach(Stage::Ready).await.or_fail("the board did not come back");
+    invariant("comes-back", ready)
+}
+
 async fn boots_in_one_go(rig: &mut Rig) -> Outcome {
     let console = rig.console();
     let mut cursor = console.sightings();

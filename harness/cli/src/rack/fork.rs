@@ -144,6 +144,7 @@ impl Forks for QemuPower {
             if let Some(spare) = nursery.spare.take() {
                 spare.abort();
             }
+            nursery.claim = None;
             let Some(saved) = nursery.saved.take() else { return };
             if let Ok(mut told) = nursery.lanes.try_lock()
                 && told.as_ref().is_some_and(|told| Arc::ptr_eq(told, &saved))

@@ -38,7 +38,7 @@ impl Rig {
         Ok(())
     }
 
-    /// Forgets what was saved: it proved to be of no use.
+    /// Forgets what was saved, which proved to be of no use, or the claim to save it.
     pub fn discard_saved(&mut self) {
         if let Some(forks) = self.parts.power.forks() {
             forks.discard();

@@ -16,6 +16,7 @@ mod lanes;
 mod merge;
 mod outdir;
 mod paths;
+mod plan;
 mod rack;
 mod run;
 mod schema;
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let done = match args.command {
         Command::Run(run) => run::run(&run),
-        Command::Plan(plan) => run::plan(&plan),
+        Command::Plan(plan) => plan::plan(&plan),
         Command::Envelope(sought) => envelope::find(&sought),
         Command::Boards(boards) => show::boards(&boards),
         Command::Suites(suites) => show::suites(&suites),

@@ -14,10 +14,27 @@ async fn take(rig: &mut Rig, bench: &Bench, name: &str, mib: u32) -> Outcome<i32
     Ok(bench.engine.exec(rig, name, &hog).await?.status)
 }
 
-/// A hog that may take `fits` and not `exceeds`, both in MiB, and its neighbour.
-async fn holds(rig: &mut Rig, bench: &Bench, name: &str, fits: u32, exceeds: u32) -> Outcome {
+/// Takes so many MiB, up to 64, in steps of 4, and gives them back. What is taken at once may be more
+/// than a slow disk can swap out in time, and for that the kernel kills, too.
+async fn take_in_steps(rig: &mut Rig, bench: &Bench, name: &str, mib: u32) -> Outcome<i32> {
+    let steps = mib / 4;
+    let hog = format!(
+        "n=0; while [ $n -lt {steps} ]; do n=$((n + 1)); \
+         dd if=/dev/zero of=/dev/shm/$n bs=4M count=1 2>/dev/null; s=$?; [ $s = 0 ] || break; \
+         done; rm -f /dev/shm/*; exit $s"
+    );
+    Ok(bench.engine.exec(rig, name, &["sh", "-c", &hog]).await?.status)
+}
+
+/// A hog that took `fits` MiB with this status, and must not take `exceeds`; and its neighbour.
+async fn holds(
+    rig: &mut Rig,
+    bench: &Bench,
+    name: &str,
+    (fits, status): (u32, i32),
+    exceeds: u32,
+) -> Outcome {
     let cgroup = Cgroup::of(rig, bench, name).await?;
-    let status = take(rig, bench, name, fits).await?;
     check!(status == 0, "{fits} MiB should fit, and taking them ended with {status}");
     let status = take(rig, bench, name, exceeds).await?;
     check!(status == 137, "{exceeds} MiB were taken and the hog ended with {status}, not 137");
@@ -33,7 +50,8 @@ pub(super) async fn memory(rig: &mut Rig, bench: &Bench) -> Outcome {
     let guardians = Guardians::of(rig, bench).await?;
     let cgroup = Cgroup::of(rig, bench, &hog).await?;
     cgroup.must_hold(rig, "memory.max", &(32 << 20).to_string()).await?;
-    holds(rig, bench, &hog, 16, 64).await?;
+    let status = take(rig, bench, &hog, 16).await?;
+    holds(rig, bench, &hog, (16, status), 64).await?;
     neighbour.is_unharmed(rig, bench).await?;
     guardians.still_stand(rig, bench).await
 }
@@ -61,6 +79,7 @@ async fn limited_swap(rig: &mut Rig, bench: &Bench) -> Outcome {
     let hog = bench.start(rig, "hog", &limits, SLEEP).await?;
     let cgroup = Cgroup::of(rig, bench, &hog).await?;
     cgroup.must_hold(rig, "memory.swap.max", &(32 << 20).to_string()).await?;
-    holds(rig, bench, &hog, 60, 128).await?;
+    let status = take_in_steps(rig, bench, &hog, 60).await?;
+    holds(rig, bench, &hog, (60, status), 128).await?;
     neighbour.is_unharmed(rig, bench).await
 }

@@ -7,6 +7,8 @@ mod common;
 #[path = "common/rack.rs"]
 mod rack;
 
+use std::fs;
+
 use common::{Background, Ended, events, junit, run, wait_until};
 use rack::Rack;
 use serde_json::Value;
@@ -49,6 +51,31 @@ fn a_board_is_flashed_booted_and_left_without_power() {
     assert!(kinds.iter().any(|kind| kind == "power-off"));
     assert!(!rack.powered("one") && rack.is_free("bbb-1"));
     assert_eq!(rack.state("mux", "mux-one")["side"], "dut");
+}
+
+/// Two cases, each of which must not find what the other has left.
+const PRISTINE: &str = "[[case]]\nname = \"one\"\nrun = \"true\"\nisolation = \"fork\"\n\
+                        [[case]]\nname = \"two\"\nrun = \"true\"\nisolation = \"fork\"\n";
+
+#[test]
+fn a_medium_is_written_anew_for_each_case_where_the_lab_file_says_so() {
+    let rack = Rack::shells();
+    let suite = rack.home.path().join("suites/pristine");
+    fs::create_dir_all(&suite).unwrap();
+    fs::write(suite.join("suite.toml"), PRISTINE).unwrap();
+    let lab = fs::read_to_string(rack.lab()).unwrap();
+    let card = "[instance.bbb-1.storage]\n";
+    assert!(lab.contains(card));
+    fs::write(rack.lab(), lab.replace(card, &format!("{card}renew = true\n"))).unwrap();
+    for (board, written) in [("bbb-1", 2), ("bbb-2", 1)] {
+        let mut command = rack.run(board, "--suite pristine --require * --suite-dir");
+        passes(&run(command.arg(suite.parent().unwrap())));
+        let kinds = kinds(&rack, board);
+        let flashed: Vec<usize> = (0..kinds.len()).filter(|at| kinds[*at] == "flashed").collect();
+        assert_eq!(flashed.len(), written, "{kinds:?}");
+        let first = kinds.iter().position(|kind| kind == "case-started").unwrap();
+        assert!(flashed[1..].iter().all(|at| *at > first), "{kinds:?}");
+    }
 }
 
 #[test]

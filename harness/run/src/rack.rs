@@ -14,6 +14,7 @@ use hil_core::trouble::Outcome;
 use crate::prepare::Prepared;
 
 /// One session's wish.
+#[derive(Clone)]
 pub struct Lease {
     pub board: Arc<Board>,
     pub image: Arc<Prepared>,

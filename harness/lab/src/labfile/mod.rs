@@ -223,6 +223,11 @@ fn mistake(
             "a mux needs `device`: the medium's path on this host".into(),
             Some("device = \"/dev/disk/by-path/…\"".into()),
         ),
+        Some(storage) if storage.renew && storage.mux.is_none() => said(
+            ".storage.renew",
+            "a medium that is to be written between cases needs a `mux`".into(),
+            Some("without one, cases start after a reboot, on the medium as it is then".into()),
+        ),
         _ => None,
     }
 }

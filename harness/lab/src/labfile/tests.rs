@@ -51,6 +51,9 @@ fn mistakes_are_shown_where_they_stand() {
     assert!(text.contains("lkus") && text.contains("did you mean `lcus`?"), "{text}");
     let (line, text) = wrong("device = \"dev/card\"", "");
     assert!(line == 13 && text.contains("needs `device`"), "{line} {text}");
+    let mux = "[instance.bbb-1.storage.mux.usbsdmux]\ncontrol = \"dev/mux\"\n";
+    let (line, text) = wrong(mux, "renew = true\n");
+    assert!(line == 13 && text.contains("needs a `mux`"), "{line} {text}");
     let (_, text) = wrong(
         "[instance.bbb-1.console.tty]",
         "[instance.bbb-1.timing]\nmin_off_s=-1\n[instance.bbb-1.console.tty]",

@@ -41,6 +41,25 @@ pub(crate) async fn flash(instance: &Instance, lease: &Lease, run: &str) -> Outc
     Ok("physical".into())
 }
 
+/// Writes a session's image again, whenever a case asks for the medium as it was provisioned.
+pub(crate) struct Renewal {
+    lease: Lease,
+    run: String,
+}
+
+impl Renewal {
+    /// `None` where the lab file does not ask for it, or a loader would have to be entered.
+    pub(super) fn of(instance: &Instance, lease: &Lease, run: &str) -> Option<Renewal> {
+        let storage = instance.storage.as_ref()?;
+        (storage.renew && storage.mux.is_some())
+            .then(|| Renewal { lease: lease.clone(), run: run.into() })
+    }
+
+    pub(super) async fn write(&self, instance: &Instance) -> Outcome {
+        flash(instance, &self.lease, &self.run).await.map(drop)
+    }
+}
+
 struct Stop(Arc<AtomicBool>);
 
 impl Drop for Stop {

@@ -30,6 +30,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::ssh::Account;
+use flash::Renewal;
 pub(crate) use held::Held;
 use loader::LoaderMode;
 pub(crate) use power::LabPower;
@@ -207,6 +208,9 @@ impl Rack for LabRack {
             Some(loader) => self.by_loader(loader, &held, &mut power, lease).await?,
         };
         power.set_typist(typist);
+        if loader.is_none() {
+            power.set_renewal(Renewal::of(&held.instance, lease, &self.run));
+        }
         let parts = Parts {
             board: lease.board.clone(),
             image: image.clone(),

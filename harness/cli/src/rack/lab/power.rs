@@ -16,6 +16,7 @@ use regex::bytes::Regex;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::flash::Renewal;
 use super::held::Held;
 use super::uboot::Typist;
 use hil_core::deadline::Deadline;
@@ -34,6 +35,7 @@ pub(crate) struct LabPower {
     held: Arc<Held>,
     calibration: Option<Calibration>,
     typist: Option<Typist>,
+    renewal: Option<Renewal>,
     stagger: Duration,
     journal: Journal,
     watcher: Option<JoinHandle<()>>,
@@ -43,7 +45,21 @@ pub(crate) struct LabPower {
 impl LabPower {
     pub(crate) fn new(held: Arc<Held>, stagger: Duration, journal: Journal) -> LabPower {
         let (loss, _) = watch::channel(None);
-        LabPower { held, calibration: None, typist: None, stagger, journal, watcher: None, loss }
+        LabPower {
+            held,
+            calibration: None,
+            typist: None,
+            renewal: None,
+            stagger,
+            journal,
+            watcher: None,
+            loss,
+        }
+    }
+
+    /// The medium is written anew where a case asks for it.
+    pub(super) fn set_renewal(&mut self, renewal: Option<Renewal>) {
+        self.renewal = renewal;
     }
 
     /// What was measured of it, for cuts and for the report.
@@ -194,6 +210,13 @@ impl Power for LabPower {
         let timing = OffDelay::timing(self.off_delay(), self.asked().await?);
         self.must_be_dark().await?;
         Ok(CutReport { timing: Some(timing), ..CutReport::default() })
+    }
+
+    async fn renew(&mut self) -> Outcome<bool> {
+        match &self.renewal {
+            Some(renewal) => renewal.write(&self.held.instance).await.map(|()| true),
+            None => Ok(false),
+        }
     }
 
     fn off_delay(&self) -> Option<OffDelay> {

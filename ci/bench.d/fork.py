@@ -5,7 +5,8 @@ from common import CannotMeasure, Result, demo_image, say
 from hilrun import Run
 
 SUITE = 'about = "Nothing but starts."\n'
-CASE = '[[case]]\nname = "start-{nth}"\nrun = "true"\nisolation = "fork"\n'
+# Long enough for the next fork to be made and loaded meanwhile.
+CASE = '[[case]]\nname = "start-{nth}"\nrun = "sleep 2"\nisolation = "fork"\n'
 MOST_MB = 40
 
 
@@ -30,11 +31,12 @@ def measure(hil, runs, work):
             if name == "forked":
                 running.add(told["running"])
                 first.add(told["answered"] - told["running"])
-                # Two at most: the one that runs, and beside it the next, which stands still.
-                *standing, at_work = memories(run.process.pid) or [0]
-                private.add(at_work)
-                if standing:
-                    fresh.add(standing[0])
+                private.add(max(memories(run.process.pid), default=0))
+            elif name == "case-finished":
+                # The one that ran, and beside it the next, which stands still.
+                found = memories(run.process.pid)
+                if len(found) == 2:
+                    fresh.add(found[0])
 
         run.follow(on_event)
     boot.add(run.took["ready"])

@@ -15,31 +15,29 @@ PATIENCE = 3 * 3600
 
 
 def measure(hil, _runs, work):
-    say("isolation: every case from a fork")
-    forked = spans(run(hil, work / "fork", cases_of(hil), "--isolation", "fork")[0])
-    chosen = sorted(case for case, (_, boots) in forked.items() if not boots)
-    say(f"isolation: {len(chosen)} of {len(forked)} cases do not reboot; each after a reboot")
-    rebooted = spans(run(hil, work / "reboot", chosen, "--isolation", "reboot")[0])
-    if set(rebooted) != set(chosen):
-        raise CannotMeasure("not the same cases ran from forks and after reboots")
+    say("isolation: which cases reboot by themselves")
+    boots = reboots(run(hil, work / "all", cases_of(hil))[0])
+    chosen = sorted(case for case, itself in boots.items() if not itself)
     lanes = os.cpu_count()
-    say(f"isolation: the same from forks, in {lanes} lanes")
-    at_once = run(hil, work / "lanes", chosen, "--lanes", lanes)
-
-    result = Result("isolation", f"{len(chosen)} cases, from forks and after a reboot each")
-    by_fork = result.series_of("from forks, a case", "s")
-    by_reboot = result.series_of("after a reboot, a case", "s")
-    for case in chosen:
-        by_fork.add(forked[case][0])
-        by_reboot.add(rebooted[case][0])
-    one_by_one, reboots = sum(by_fork.values), sum(by_reboot.values)
-    together = max(events[-1]["t"] for events in at_once)
-    result.target(f"from forks in {lanes} lanes / after reboots", together / reboots, 0.2)
-    result.remark(f"all of them: after reboots {reboots:.0f} s; from forks {one_by_one:.0f} s, in "
-                  f"{lanes} lanes {together:.0f} s; the boots and the saving included")
-    result.remark(f"from forks, one after another / after reboots: {one_by_one / reboots:.3f}")
-    own = {case: took for case, (took, boots) in forked.items() if boots}
-    result.remark(f"apart from these: {len(own)} cases that reboot by themselves, {sum(own.values()):.0f} s")
+    ways = {
+        "after a reboot each": ("--isolation", "reboot"),
+        "from forks": (),
+        f"from forks, in {lanes} lanes": ("--lanes", lanes),
+    }
+    result = Result("isolation", f"the {len(chosen)} of {len(boots)} cases that do not reboot by themselves")
+    took = []
+    for nth, (name, options) in enumerate(ways.items()):
+        say(f"isolation: {len(chosen)} cases {name}")
+        events = run(hil, work / str(nth), chosen, *options)
+        ran = sorted(case for lane in events for case in reboots(lane))
+        if ran != chosen:
+            raise CannotMeasure(f"{name}: not the same cases ran")
+        series = result.series_of(name, "s")
+        # Boots, saving and all: from the start of the run to its last event.
+        series.add(max(lane[-1]["t"] for lane in events))
+        took.append(series.median)
+    result.target(f"forks in {lanes} lanes / reboots", took[2] / took[0], 0.2)
+    result.remark(f"forks, one after another / reboots: {took[1] / took[0]:.3f}")
     return result
 
 
@@ -69,22 +67,19 @@ def run(hil, out, cases, *options):
     return [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
 
 
-def spans(events):
-    """By case: seconds from the end of what was before it until its own end, and whether its body
-    rebooted."""
-    found, before, running, boots = {}, 0.0, False, False
+def reboots(events):
+    """The cases that ran, and whether their bodies rebooted."""
+    found, running = {}, None
     for event in events:
-        what, t = event["what"], event["t"]
+        what = event["what"]
         name = what if isinstance(what, str) else next(iter(what))
-        if name == "session-started":
-            before = t
-        elif name == "case-started":
-            running, boots = True, False
-        elif name in BOOTS:
-            boots = boots or running
+        if name == "case-started":
+            running = name_of(what[name]["case"])
+            found[running] = False
+        elif name in BOOTS and running:
+            found[running] = True
         elif name == "case-finished":
-            found[name_of(what[name]["case"])] = (t - before, boots)
-            before, running = t, False
+            running = None
     return found
 
 

@@ -197,11 +197,11 @@ pub(crate) struct RunArgs {
     /// Where events, captures and reports go: DIR/<board>/…, DIR/junit.xml
     #[arg(short, long, value_name = "DIR", default_value = "out")]
     pub(crate) out: PathBuf,
-    /// How many boards at once (default: one emulator for every core, and all physical boards)
+    /// How many boards or lanes at once (default: one emulator for every core, and all physical boards)
     #[arg(short, long, value_name = "N", value_parser = at_once)]
     pub(crate) jobs: Option<usize>,
-    /// Run the cases of each emulated board on this many boards at once, all forks of one that was
-    /// saved booted; each has a folder of its own, DIR/<board>/runs/N/
+    /// Spread the cases of each emulated board over this many boards, all forks of one that was saved
+    /// booted; each has a folder of its own, DIR/<board>/runs/N/. As many run at once as --jobs says
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = rounds,
           conflicts_with_all = ["shard", "keep"])]
     pub(crate) lanes: u32,

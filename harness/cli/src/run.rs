@@ -71,8 +71,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     }
     let physical = boards.iter().filter(|run| !run.board.is_emulated()).count();
     // A physical board costs this host next to nothing.
-    let at_once = cores().max(args.lanes as usize);
-    let jobs = args.jobs.unwrap_or_else(|| at_once.min(boards.len() - physical) + physical);
+    let jobs = args.jobs.unwrap_or_else(|| cores().min(boards.len() - physical) + physical);
     let started = started.format(&Rfc3339).unwrap_or_default();
     let part = args.select.shard.is_some() || args.select.resume.is_some();
     let nothing_to_run = !part && boards.iter().all(|board| board.plan.cases() == 0);

@@ -102,7 +102,7 @@ fn lanes_fork_one_board_that_one_of_them_has_saved_and_run_at_once() {
     let out = dir.path().join("out");
     let ended = run(hil()
         .args(["run", "--board", "qemu-aarch64", "--suite", "twins", "--require", "*"])
-        .args(["--fresh", "--lanes", "2", "--image"])
+        .args(["--fresh", "--lanes", "2", "--jobs", "2", "--image"])
         .arg(demo("aarch64", "mini"))
         .arg("--out")
         .arg(&out)

@@ -65,6 +65,9 @@ pub struct PlannedCase {
 pub struct SessionPlan {
     /// The image's label and digest.
     pub image: String,
+    /// The label without the version: what runs of one thing have in common.
+    #[serde(default)]
+    pub system: String,
     pub digest: String,
     pub cases: Vec<PlannedCase>,
 }
@@ -176,6 +179,7 @@ pub fn plan_board(
         .iter()
         .map(|(image, digest)| SessionPlan {
             image: image.label(),
+            system: image.system(),
             digest: digest.clone(),
             cases: Vec::new(),
         })

@@ -47,21 +47,16 @@ pub fn shard(plan: BoardPlan, index: u32, of: u32) -> BoardPlan {
     BoardPlan { share: Some(Share { index, of, whole }), ..plan.only(|id| mine.contains(id)) }
 }
 
-/// A plan spread over `count` boards that run at once, as so many shares of it. Only what starts from
-/// forks is spread: the boards fork from one that was saved once, and each other case needs a boot.
+/// A plan spread over at most `count` boards that run at once, which together are one run of it. Only
+/// what starts from forks is spread: the boards fork from one that was saved once, and each other case
+/// needs a boot.
 #[must_use]
 pub fn lanes(plan: BoardPlan, count: u32) -> Vec<BoardPlan> {
-    let cases = || plan.sessions.iter().flat_map(|session| &session.cases);
-    let whole: Vec<CaseId> = cases()
-        .map(|case| &case.id)
-        .chain(plan.skips.iter().map(|skip| &skip.id))
-        .cloned()
-        .collect();
+    let cases = plan.sessions.iter().flat_map(|session| &session.cases);
     let (mut forks, rest): (Vec<_>, Vec<_>) =
-        cases().partition(|case| case.isolation == Isolation::Fork);
-    forks.sort_by_key(|case| {
-        (Reverse(millis(case.deadline_s)), derive_seed(0, &case.id.to_string()))
-    });
+        cases.partition(|case| case.isolation == Isolation::Fork);
+    let hash = |id: &CaseId| derive_seed(0, &id.to_string());
+    forks.sort_by_key(|case| (Reverse(millis(case.deadline_s)), hash(&case.id)));
     let mut work = vec![0_u64; (count as usize).clamp(1, forks.len().max(1))];
     work[0] = rest.iter().map(|case| millis(case.deadline_s)).sum();
     let mut theirs = vec![BTreeSet::new(); work.len()];
@@ -70,17 +65,11 @@ pub fn lanes(plan: BoardPlan, count: u32) -> Vec<BoardPlan> {
         work[least] += millis(case.deadline_s);
         theirs[least].insert(case.id.clone());
     }
-    let of = work.len() as u32;
     let elsewhere: BTreeSet<CaseId> = theirs[1..].iter().flatten().cloned().collect();
-    (1..)
-        .zip(theirs)
-        .map(|(index, mine)| {
-            let share = Some(Share { index, of, whole: whole.clone() });
-            let wanted =
-                |id: &CaseId| if index == 1 { !elsewhere.contains(id) } else { mine.contains(id) };
-            BoardPlan { share, ..plan.clone().only(wanted) }
-        })
-        .collect()
+    let others = theirs[1..].iter().filter(|mine| !mine.is_empty());
+    let others = others.map(|mine| plan.clone().only(|id| mine.contains(id)));
+    let first = plan.clone().only(|id| !elsewhere.contains(id));
+    [first].into_iter().chain(others).collect()
 }
 
 fn millis(seconds: f64) -> u64 {
@@ -110,6 +99,7 @@ mod tests {
         };
         let session = |image: &str, of: std::ops::Range<u64>| SessionPlan {
             image: image.into(),
+            system: image.into(),
             digest: image.into(),
             cases: of.map(case).collect(),
         };
@@ -174,7 +164,7 @@ mod tests {
             );
             let mut dealt: Vec<CaseId> = lanes.iter().flat_map(ids).collect();
             let mut all = ids(&whole);
-            assert!(lanes.iter().all(|lane| lane.share.as_ref().unwrap().whole == all));
+            assert!(lanes.iter().all(|lane| lane.share.is_none()), "no other run has the rest");
             dealt.sort();
             all.sort();
             assert_eq!(dealt, all, "in {count} lanes");

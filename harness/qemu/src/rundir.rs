@@ -12,7 +12,7 @@ use crate::error::QemuError;
 
 /// The file that says whose folder it is: nothing without it is ever removed. Locked while its run
 /// lives, which the kernel sees to.
-const MARK: &str = ".hil-run";
+const MARK: &str = ".hil-run-lives";
 
 /// `sun_path` has 108 bytes, the last of which is zero.
 const SOCKET_LIMIT: usize = 107;
@@ -26,7 +26,8 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// Removes folders in `base` whose runs are gone, and so are their keepers: the host crashed.
+    /// Removes folders in `base` whose runs are gone: what a crash of the host has left. Where a run
+    /// was only just killed its keeper is at the same work.
     pub fn sweep(base: &Path) {
         let Ok(entries) = fs::read_dir(base) else { return };
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {

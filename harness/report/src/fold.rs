@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use hil_core::event::{Event, What};
-use hil_core::plan::{BoardPlan, CaseId, PlannedCase, PlannedSkip};
+use hil_core::plan::{BoardPlan, CaseId, PlannedCase, PlannedSkip, SessionPlan};
 use hil_core::rules::Rules;
 use hil_core::stage::Stage;
 use hil_core::verdict::Verdict;
@@ -94,8 +94,8 @@ impl Folding {
             rules: plan.rules.clone(),
         };
         for (index, session) in plan.sessions.iter().enumerate() {
-            let (image, digest) = (session.image.clone(), session.digest.clone());
-            folding.report.sessions.push(Session { image, digest, ..Session::default() });
+            let SessionPlan { image, system, digest, cases: _ } = session.clone();
+            folding.report.sessions.push(Session { image, system, digest, ..Session::default() });
             for case in &session.cases {
                 let planned =
                     CaseReport { again: plan.again_for(case), ..planned_case(case, index) };

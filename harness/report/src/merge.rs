@@ -1,7 +1,7 @@
 //! Several runs of one thing put together as one: shards, or a run that stopped and what was run of
 //! it later. Pure; the folders are `rebuild`'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hil_core::plan::CaseId;
 use hil_core::shard::Share;
@@ -35,16 +35,22 @@ pub fn differences(runs: &[Report]) -> Vec<String> {
     found
 }
 
-/// Images of one name whose content is not the same. A run may have images that others do not have.
+/// Systems of which one run had other images than another; that one had fewer of them is no difference.
 fn other_images(runs: &[Report]) -> Vec<String> {
-    let mut known: BTreeMap<&str, (&str, usize)> = BTreeMap::new();
+    let mut known: BTreeMap<&str, (BTreeSet<&str>, usize)> = BTreeMap::new();
     let mut found = Vec::new();
     for (run, nth) in runs.iter().zip(1..) {
-        for Session { image, digest, .. } in &run.sessions {
-            let (first, of) = *known.entry(image).or_insert((digest, nth));
-            if first != digest {
+        let mut here: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for Session { system, digest, .. } in &run.sessions {
+            here.entry(system).or_default().insert(digest);
+        }
+        for (system, digests) in here {
+            let (first, of) = known.entry(system).or_insert_with(|| (digests.clone(), nth));
+            if !first.is_subset(&digests) && !digests.is_subset(first) {
+                let words = |of: &BTreeSet<&str>| of.iter().copied().collect::<Vec<_>>().join(", ");
+                let (one, other) = (words(first), words(&digests));
                 found.push(format!(
-                    "digest of {image}: `{first}` in run {of}, `{digest}` in run {nth}"
+                    "digest of {system}: `{one}` in run {of}, `{other}` in run {nth}"
                 ));
             }
         }
@@ -74,7 +80,11 @@ pub fn join(runs: Vec<Report>) -> Option<Report> {
     let count = runs.len();
     let mut joined = Joined::default();
     let mut whole: Option<Report> = None;
+    // Lanes of one run took their time together.
+    let mut took: BTreeMap<(String, String), f64> = BTreeMap::new();
     for (nth, mut run) in (1..).zip(runs) {
+        let longest = took.entry((run.started.clone(), run.host.clone())).or_default();
+        *longest = longest.max(run.took);
         let sessions = whole.as_ref().map_or(0, |whole| whole.sessions.len());
         joined.notes.push(about(&run, nth, count));
         let notes = run.notes.drain(..).map(|note| format!("run {nth}: {note}"));
@@ -89,12 +99,12 @@ pub fn join(runs: Vec<Report>) -> Option<Report> {
         }
     }
     let mut whole = whole?;
+    whole.took = took.values().sum();
     joined.finish(&mut whole);
     Some(whole)
 }
 
 fn add(whole: &mut Report, run: Report) {
-    whole.took += run.took;
     whole.sessions.extend(run.sessions);
     whole.share = whole.share.take().or(run.share);
     whole.end = match (whole.end, run.end) {

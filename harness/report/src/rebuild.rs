@@ -117,7 +117,10 @@ fn report_of_run(board_dir: &Path) -> Result<Report, RebuildError> {
 }
 
 fn nothing_recorded(board_dir: &Path, error: &FoldError) -> Report {
-    let board = board_dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let within = |dir: &Path| dir.file_name().is_some_and(|name| name == RUNS);
+    let of_several = board_dir.parent().filter(|dir| within(dir)).and_then(Path::parent);
+    let name = of_several.unwrap_or(board_dir).file_name().unwrap_or_default();
+    let board = name.to_string_lossy().into_owned();
     let mut case =
         unplanned_case(&CaseId { suite: OWN_SUITE.into(), name: "run".into(), round: 1 }, None);
     (case.verdict, case.standing) = (Verdict::Broken, Standing::Broken);

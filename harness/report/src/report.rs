@@ -53,6 +53,8 @@ pub enum End {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Session {
     pub image: String,
+    /// The image's name and variant, whichever version it is.
+    pub system: String,
     pub digest: String,
     /// Empty until the session had its rig, as is `medium`.
     pub power: String,
@@ -77,7 +79,7 @@ impl Session {
         let power = if self.power.is_empty() { "no rig" } else { &self.power };
         let of = match &self.saved {
             Some(how) => format!("the board, saved as {how}"),
-            None => "a board that an earlier run saved".into(),
+            None => "a board that an earlier run or another lane saved".into(),
         };
         let forks = match self.forks {
             0 => String::new(),

@@ -32,6 +32,10 @@ pub(super) async fn cuts_in_a_row(rig: &mut Rig) -> Outcome {
     invariants::comes_back(rig).await?;
     let after = Before::of(rig).await?;
     let known = if after.slot == before.slot { &before } else { &after };
+    if known == &after {
+        let why = "the other slot runs, with whatever version was in it";
+        invariants::unlooked(rig, "version-known", why);
+    }
     invariants::sound_system(rig, &[&known.version]).await
 }
 

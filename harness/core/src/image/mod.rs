@@ -357,6 +357,11 @@ impl Image {
             .join(" ")
     }
 
+    /// `demo-os mini`, whichever version of it.
+    pub fn system(&self) -> String {
+        [self.name.as_str(), &self.variant].join(" ").trim_end().into()
+    }
+
     /// What a case may need and this image has.
     pub fn offers(&self) -> Vec<Need> {
         let mut offers = Vec::new();

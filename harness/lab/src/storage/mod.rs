@@ -39,8 +39,8 @@ pub struct StorageSpec {
     /// The device is no card or stick, yet the board's: a SATA disk behind a mux, a loop device.
     #[serde(default, skip_serializing_if = "is_false")]
     pub fixed: bool,
-    /// Write the image anew before each case that asks for a board as it was provisioned, instead of
-    /// a reboot alone. It costs the time of a write each, and wears the medium. Behind a mux only.
+    /// Write the image anew before each boot that a case asks for, after the first, instead of booting
+    /// what is there. It costs the time of a write each, and wears the medium. Behind a mux only.
     #[serde(default, skip_serializing_if = "is_false")]
     pub renew: bool,
     /// What connects the medium to this host or to the board.

@@ -30,6 +30,7 @@ fn planned(text: &str) -> PlannedCase {
 pub(crate) fn plan(board: &str, sessions: &[(&str, &[&str])], skips: &[(&str, &str)]) -> BoardPlan {
     let session = |(image, cases): &(&str, &[&str])| SessionPlan {
         image: image.to_string(),
+        system: image.to_string(),
         digest: "sha256:00".into(),
         cases: cases.iter().map(|case| planned(case)).collect(),
     };

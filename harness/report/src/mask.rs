@@ -108,6 +108,7 @@ fn visit_plan(plan: &mut BoardPlan, hide: &mut dyn FnMut(&mut String)) {
     }
     for session in &mut plan.sessions {
         hide(&mut session.image);
+        hide(&mut session.system);
         hide(&mut session.digest);
         for case in &mut session.cases {
             visit_id(&mut case.id, hide);

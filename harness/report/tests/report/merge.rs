@@ -156,7 +156,7 @@ fn runs_on_other_terms_do_not_belong_together_nor_images_that_the_first_one_has_
 
     let with = |image: &str, digest: &str| {
         let mut run = one.clone();
-        (run.sessions[0].image, run.sessions[0].digest) = (image.into(), digest.into());
+        (run.sessions[0].system, run.sessions[0].digest) = (image.into(), digest.into());
         run
     };
     let told = differences(&[one.clone(), with("full", "1"), with("full", "2")]);

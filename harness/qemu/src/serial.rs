@@ -14,8 +14,11 @@ use tokio::net::UnixStream;
 /// UART under TCG sends 400 in a millisecond.
 const REST: Duration = Duration::from_micros(100);
 
-/// How much is read at once; more than a socket holds of single bytes.
-const READ: usize = 4 << 10;
+/// How much is read at once.
+const READ: usize = 16 << 10;
+
+/// More than a socket holds of single bytes: whoever sends this much does not send byte by byte.
+const BULK: usize = 4 << 10;
 
 /// The line behind `qemu`, a socket. It ends as the socket does, after every byte before that.
 pub(crate) fn line(qemu: UnixStream) -> io::Result<UnixStream> {
@@ -52,11 +55,15 @@ fn pass(mut qemu: Socket, mut ours: Socket) -> io::Result<()> {
         if said {
             match qemu.read(&mut buffer) {
                 Ok(0) => return Ok(()),
-                Ok(n) => ours.write_all(&buffer[..n])?,
+                Ok(n) => {
+                    ours.write_all(&buffer[..n])?;
+                    if n < BULK {
+                        thread::sleep(REST);
+                    }
+                }
                 Err(error) if is_passing(&error) => {}
                 Err(error) => return Err(error),
             }
-            thread::sleep(REST);
         }
     }
 }

@@ -1,5 +1,7 @@
 """Starting a case: a fork of the booted board beside the boot that it spares."""
 
+import time
+
 import processes
 from common import CannotMeasure, Result, demo_image, say
 from hilrun import Run
@@ -32,8 +34,10 @@ def measure(hil, runs, work):
                 running.add(told["running"])
                 first.add(told["answered"] - told["running"])
                 private.add(max(memories(run.process.pid), default=0))
-            elif name == "case-finished":
-                # The one that ran, and beside it the next, which stands still.
+            elif name == "case-started":
+                # In the midst of the case: the one that runs, and beside it the next, which has been
+                # made and loaded by then and stands still.
+                time.sleep(1)
                 found = memories(run.process.pid)
                 if len(found) == 2:
                     fresh.add(found[0])

@@ -278,7 +278,7 @@ impl Link {
         let mut feed = Feed { chunk: Vec::new(), at: 0, done: false };
         let mut buffer = vec![0; 16 << 10];
         loop {
-            let mut moved = feed.step(&mut channel, input)?;
+            let mut moved = false;
             for (nth, is_stderr) in [(0, false), (1, true)] {
                 match channel.stream(nth).read(&mut buffer) {
                     Ok(0) => {}
@@ -290,9 +290,14 @@ impl Link {
                     Err(error) => return Err(Failure::Line(error.to_string())),
                 }
             }
+            // Last, since reading takes in whatever has come: a window that the server opens meanwhile
+            // must be seen before the wait for it, which would have no end.
+            moved |= feed.step(&mut channel, input)?;
             if channel.eof() {
                 return self.ending(&mut channel, until);
             }
+            // And so must be output that came with it.
+            moved |= channel.read_window().available > 0;
             if self.cutter.is_cut() || Instant::now() >= until {
                 self.wait(PollFlags::IN, until, "the command goes on")?;
             }

@@ -232,6 +232,15 @@ impl Link {
         self.wait(flags, until, late)
     }
 
+    /// As [`Link::ready`], but no longer than [`SLICE`]: where several things are read and written in
+    /// turns, what is waited for may have been taken in already.
+    fn ready_or_a_moment(&self, until: Instant, late: &str) -> Step {
+        match self.ready(until.min(Instant::now() + SLICE), late) {
+            Err(Failure::Late(_)) if Instant::now() < until => Ok(()),
+            other => other,
+        }
+    }
+
     fn wait(&self, flags: PollFlags, until: Instant, late: &str) -> Step {
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -296,13 +305,11 @@ impl Link {
             if channel.eof() {
                 return self.ending(&mut channel, until);
             }
-            // And so must be output that came with it.
-            moved |= channel.read_window().available > 0;
             if self.cutter.is_cut() || Instant::now() >= until {
                 self.wait(PollFlags::IN, until, "the command goes on")?;
             }
             if !moved {
-                self.ready(until, "the command goes on")?;
+                self.ready_or_a_moment(until, "the command goes on")?;
             }
         }
     }

@@ -26,6 +26,8 @@ enum Gate {
     Close,
     /// Passes this many bytes from the server, then nothing, and stays.
     Stall(usize),
+    /// Passes all on, but to the server as slowly as a radio.
+    Slow,
 }
 
 /// An address behind which sshd answers, as the gate allows.
@@ -71,6 +73,10 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         configure(dir.path());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // A line on which little is under way at once, unlike this host's own.
+        let line = socket2::SockRef::from(&listener);
+        line.set_tcp_mss(536).unwrap();
+        line.set_recv_buffer_size(4096).unwrap();
         let address = listener.local_addr().unwrap();
         let gate = Arc::new(Mutex::new(Gate::Open));
         let seen = Arc::new(AtomicUsize::new(0));
@@ -108,7 +114,7 @@ impl Server {
 fn serve(client: TcpStream, gate: Gate, config: &Path) {
     let budget = match gate {
         Gate::Close => return,
-        Gate::Open => usize::MAX,
+        Gate::Open | Gate::Slow => usize::MAX,
         Gate::Stall(bytes) => bytes,
     };
     let (mut to, theirs) = UnixStream::pair().unwrap();
@@ -137,6 +143,9 @@ fn serve(client: TcpStream, gate: Gate, config: &Path) {
     });
     let mut buffer = [0; 4096];
     while let Ok(n @ 1..) = input.read(&mut buffer) {
+        if matches!(gate, Gate::Slow) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         if to.write_all(&buffer[..n]).is_err() {
             break;
         }
@@ -186,6 +195,19 @@ async fn files_go_both_ways_and_tell_how_far_they_are() {
     assert!(matches!(&missing, Trouble::Product(why) if why.contains("/no/such")), "{missing}");
     let nowhere = shell.upload(&local, "/no/such/file", &|_, _| (), soon()).await.unwrap_err();
     assert!(matches!(&nowhere, Trouble::Product(_)), "{nowhere}");
+    assert!(shell.exec("true", soon()).await.unwrap().ok());
+}
+
+#[tokio::test]
+async fn an_upload_that_the_board_has_no_room_for_says_so() {
+    let server = Server::start();
+    let mut shell = server.shell("key");
+    let local = server.file("local");
+    // Far more than is under way at once: the command ends with most of it, and a packet in part, unsent.
+    server.set(Gate::Slow);
+    std::fs::write(&local, vec![b'x'; 50 << 20]).unwrap();
+    let full = shell.upload(&local, "/dev/full", &|_, _| (), soon()).await.unwrap_err();
+    assert!(matches!(&full, Trouble::Product(why) if why.contains("No space left")), "{full}");
     assert!(shell.exec("true", soon()).await.unwrap().ok());
 }
 

@@ -2,6 +2,7 @@
 //! point, a command that floods: each ends at the deadline with an error that says how far it
 //! came. Files go through `cat`, since small servers have neither sftp nor scp.
 
+mod channel;
 mod link;
 mod worker;
 

@@ -26,6 +26,7 @@ def measure(hil, runs, work):
     running = result.series_of("fork, until its guest runs", "s")
     first = result.series_of("  and its first command is answered", "s")
     private = result.series_of("  its memory then (private)", "MB")
+    ssh = result.series_of("  SSH: its first login, and an answer", "s")
     fresh = result.series_of("a fork that stands ready (private)", "MB")
     words = ("--suite-dir", suite.parent, "--suite", "starts", "--fresh")
     with Run(hil, image, work / "out", *map(str, words)) as run:
@@ -34,6 +35,8 @@ def measure(hil, runs, work):
                 running.add(told["running"])
                 first.add(told["answered"] - told["running"])
                 private.add(max(memories(run.process.pid), default=0))
+            elif name == "ssh-answered":
+                ssh.add(told["took"])
             elif name == "case-started":
                 # In the midst of the case: the one that runs, and beside it the next, which has been
                 # made and loaded by then and stands still.
@@ -46,12 +49,14 @@ def measure(hil, runs, work):
     boot.add(run.took["ready"])
     if not fresh.values:
         raise CannotMeasure("no fork was made ahead of time")
-    for series in (running, first, private):
-        del series.values[0]
-    if len(running.values) != runs:
-        raise CannotMeasure(f"{len(running.values)} forks were made instead of {runs}")
+    for series in (running, first, private, ssh):
+        del series.values[:1]
+    if not len(running.values) == len(ssh.values) == runs:
+        raise CannotMeasure(
+            f"{len(running.values)} forks and {len(ssh.values)} SSH logins instead of {runs}")
     result.target("running", running.median, 0.08, " s")
     result.target("first command after that", first.median, 0.1, " s")
+    result.target("first SSH", ssh.median, 0.35, " s")
     result.target("private memory of a fresh fork", fresh.median, MOST_MB, " MB")
     ratio = boot.median / (running.median + first.median)
     result.remark(f"a boot takes {ratio:.0f} times as long as a fork with its first command")

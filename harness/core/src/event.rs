@@ -66,6 +66,10 @@ pub enum What {
         running: f64,
         answered: f64,
     },
+    /// SSH answered for the first time on a fork: seconds from the wish for it, login included.
+    SshAnswered {
+        took: f64,
+    },
     PowerOn,
     PowerOff,
     PowerCut {

@@ -133,7 +133,7 @@ impl Folding {
             }
             What::PowerOn => self.session_mut().boots.push(Boot::default()),
             // Told by the session's power and medium; the times stand in the events.
-            What::PowerOff | What::Flashed { .. } => {}
+            What::PowerOff | What::Flashed { .. } | What::SshAnswered { .. } => {}
             What::Saved { how, took: _ } => self.session_mut().saved = Some(how.clone()),
             What::Forked { .. } => self.session_mut().forks += 1,
             What::PowerCut { policy, seed, report, point } => {

@@ -174,7 +174,7 @@ impl Board {
             What::Saved { how, took } => {
                 plain.then(|| format!("saved in {took:.2} s ({})", terminal(how, 60)))
             }
-            What::Forked { .. } => None,
+            What::Forked { .. } | What::SshAnswered { .. } => None,
             What::Subtest { case, name, verdict, why, expected } => {
                 let standing = standing(*verdict, expected.is_some());
                 let word = painted(standing, standing.word(), colour);

@@ -58,7 +58,9 @@ fn visit(what: &mut What, hide: &mut dyn FnMut(&mut String)) {
         What::Forked { running, answered } => {
             (*running, *answered) = (finite(*running), finite(*answered));
         }
-        What::StageReached { stage: _, took } | What::SessionEnded { took } => {
+        What::StageReached { stage: _, took }
+        | What::SessionEnded { took }
+        | What::SshAnswered { took } => {
             *took = finite(*took);
         }
         What::PowerOn | What::PowerOff | What::PowerCut { .. } => {}

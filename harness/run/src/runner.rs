@@ -68,10 +68,12 @@ impl Run {
         });
         for board in self.boards {
             let (shared, slots, interrupt) = (shared.clone(), slots.clone(), interrupt.clone());
+            // Before it waits for its turn: if hil dies meanwhile, what was planned is on the disk.
+            let journal = shared.start(&board);
             running.spawn(async move {
                 // Never closed, so an error cannot come; a board without a permit would still run.
                 let _permit = slots.acquire().await;
-                run_board(&shared, board, interrupt).await;
+                run_board(&shared, board, journal, interrupt).await;
             });
         }
         let mut defects = Vec::new();
@@ -93,17 +95,24 @@ struct Shared {
     host: String,
 }
 
-async fn run_board(shared: &Shared, board: BoardRun, interrupt: Interrupt) {
-    let journal = Journal::new(&board.label, shared.clock, board.sinks.clone());
+impl Shared {
+    /// Begins a board's events.
+    fn start(&self, board: &BoardRun) -> Journal {
+        let journal = Journal::new(&board.label, self.clock, board.sinks.clone());
+        journal.record(What::RunStarted {
+            schema: SCHEMA,
+            hil: self.hil.clone(),
+            started: self.started.clone(),
+            host: self.host.clone(),
+            plan: board.plan.clone(),
+        });
+        journal
+    }
+}
+
+async fn run_board(shared: &Shared, board: BoardRun, journal: Journal, interrupt: Interrupt) {
     let begun = shared.clock.now();
     let mut kept = false;
-    journal.record(What::RunStarted {
-        schema: SCHEMA,
-        hil: shared.hil.clone(),
-        started: shared.started.clone(),
-        host: shared.host.clone(),
-        plan: board.plan.clone(),
-    });
     for plan in &board.plan.sessions {
         let Some(image) = board.images.get(&plan.digest) else { continue };
         if interrupt.is_asked() {

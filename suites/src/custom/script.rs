@@ -84,8 +84,7 @@ impl Script {
         let journal = rig.journal().clone();
         let progress = move |done, total| journal.doing("pushing", Some((done, total)));
         let deadline = rig.within(super::AROUND);
-        let shell = rig.shell().ok_or_else(|| Trouble::Skip(Need::Shell.hint().into()))?;
-        shell.open(deadline).await?;
+        let shell = rig.open_shell(deadline).await?;
         shell.upload(archive.path(), &format!("{dir}.tar"), &progress, deadline).await?;
         done(rig, &target::unpack(dir), "unpack what was pushed").await
     }

@@ -76,7 +76,7 @@ const ROWS: u64 = 24;
 
 /// Cuts at the planned point after the first acknowledged row.
 pub(super) async fn cut_among_rows(rig: &mut Rig, from: u64) -> Outcome {
-    match acknowledges(rig, from, "[0-9]+", secs(5)).await {
+    match acknowledges(rig, from, 0, secs(5)).await {
         Err(Trouble::Unmet(_)) => {
             let why = "what the board writes to /dev/console does not reach the serial line";
             return Err(Trouble::Skip(why.into()));
@@ -84,17 +84,24 @@ pub(super) async fn cut_among_rows(rig: &mut Rig, from: u64) -> Outcome {
         other => other?,
     }
     let last = acknowledged(rig, from)? + ROWS;
-    rig.cut_while(|rig| {
-        Box::pin(async move { acknowledges(rig, from, &last.to_string(), secs(20)).await })
-    })
-    .await
-    .map(drop)
+    rig.cut_while(|rig| Box::pin(async move { acknowledges(rig, from, last, secs(20)).await }))
+        .await
+        .map(drop)
 }
 
-/// Waits until a row of this number is acknowledged, `span` on a fast host.
-async fn acknowledges(rig: &mut Rig, from: u64, number: &str, span: Duration) -> Outcome {
-    let row = Regex::new(&format!("hil: rows {number};")).map_err(Trouble::rack)?;
-    rig.console().expect(from, &row, rig.within(span)).await.map(drop)
+/// Waits until a row of this number, or a later one, is acknowledged, `span` on a fast host: a kernel
+/// message in the middle of a line costs that row alone.
+async fn acknowledges(rig: &mut Rig, mut from: u64, least: u64, span: Duration) -> Outcome {
+    let row = Regex::new("hil: rows ([0-9]+);").map_err(Trouble::rack)?;
+    let deadline = rig.within(span);
+    loop {
+        let found = rig.console().expect(from, &row, deadline).await?;
+        let number = found.groups.get(1).and_then(|number| number.parse::<u64>().ok());
+        if number.is_some_and(|number| number >= least) {
+            return Ok(());
+        }
+        from = found.end;
+    }
 }
 
 /// The last row that the console acknowledged since `from`.

@@ -65,6 +65,7 @@ impl Rig {
         let twins = self.settling(&twin::settle(seed)).await?;
         let answered = (clock.now() - begun).as_secs_f64();
         self.journal.record(What::Forked { running, answered });
+        self.awaits_ssh = true;
         for what in twins.lines() {
             self.journal.note(format!("a fork is not quite a board of its own: {what}"));
         }

@@ -5,22 +5,21 @@ mod cut;
 mod fork;
 mod judge;
 mod line;
+mod shells;
 mod twin;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::address::{ADDRESSES, own_address};
 use crate::board::Board;
 use crate::case::Need;
 use crate::deadline::{Deadline, secs};
 use crate::event::{Journal, What};
 use crate::image::Image;
-use crate::parts::{Console, Depot, Output, Power, Seen, Shell, Sighting};
+use crate::parts::{Console, Depot, Power, Seen, Shell, Sighting};
 use crate::plan::PlannedCase;
 use crate::product::{Engine, Os, Updater};
 use crate::stage::Stage;
@@ -80,6 +79,8 @@ pub struct Rig {
     boot_times: BTreeMap<Stage, Duration>,
     /// The sockets of the SSH server that served when this boot was ready.
     ssh_server: Option<Vec<String>>,
+    /// The board is a fork on which nobody has logged in by SSH yet.
+    awaits_ssh: bool,
     forgiven: Forgiven,
 }
 
@@ -110,6 +111,7 @@ impl Rig {
             session_cursor,
             boot_times: BTreeMap::new(),
             ssh_server: None,
+            awaits_ssh: false,
             forgiven: Forgiven::default(),
         }
     }
@@ -294,6 +296,7 @@ impl Rig {
         self.boot_cursor = cursor;
         self.boot_times.clear();
         self.ssh_server = None;
+        self.awaits_ssh = false;
     }
 
     fn forget_sessions(&mut self) {
@@ -385,59 +388,6 @@ impl Rig {
             }
             None => Ok(()),
         }
-    }
-
-    /// SSH where there is one, the console otherwise.
-    pub fn shell(&mut self) -> Option<&mut (dyn Shell + 'static)> {
-        match (&mut self.parts.ssh, &mut self.parts.login) {
-            (Some(shell), _) if self.parts.board.network.works => Some(&mut **shell),
-            (_, Some(shell)) => Some(&mut **shell),
-            _ => None,
-        }
-    }
-
-    pub fn console_shell(&mut self) -> Outcome<&mut (dyn Shell + 'static)> {
-        match &mut self.parts.login {
-            Some(shell) => Ok(&mut **shell),
-            None => Err(lacking(Need::ConsoleShell)),
-        }
-    }
-
-    /// Sends `request` to a TCP port of the board, over its network, and reads until the board
-    /// closes. Over SSH's own connection, so that it works wherever SSH does.
-    pub async fn dial(&mut self, port: u16, request: &str) -> Outcome<String> {
-        let said = self.must(ADDRESSES).await?;
-        let ip = own_address(&said).or_fail(format!("the board has no address: `{said}`"))?;
-        let deadline = self.within(secs(10));
-        let shell = self.shell().ok_or_else(|| lacking(Need::Shell))?;
-        let answer = shell.dial(SocketAddr::new(ip, port), request.as_bytes(), deadline).await?;
-        Ok(String::from_utf8_lossy(&answer).into_owned())
-    }
-
-    /// Runs a command; its exit status is the caller's to judge.
-    pub async fn run(&mut self, command: &str) -> Outcome<Output> {
-        self.run_in(command, secs(30)).await
-    }
-
-    /// Runs a command that may take `span` on a fast host.
-    pub async fn run_in(&mut self, command: &str, span: Duration) -> Outcome<Output> {
-        let deadline = self.within(span);
-        let shell = self.shell().ok_or_else(|| lacking(Need::Shell))?;
-        shell.open(deadline).await?;
-        shell.exec(command, deadline).await
-    }
-
-    /// Runs a command that must succeed; its stdout, trimmed.
-    pub async fn must(&mut self, command: &str) -> Outcome<String> {
-        let output = self.run(command).await?;
-        if !output.ok() {
-            let said = output.said();
-            return Err(Trouble::product(format!(
-                "`{command}` ended with status {}: {said}",
-                output.status
-            )));
-        }
-        Ok(output.text())
     }
 }
 

@@ -166,6 +166,17 @@ fn run(cases: &'static [Case], dead: bool) -> (Vec<What>, Arc<Air>) {
 }
 
 fn run_on(board: &str, cases: &'static [Case], air: &Arc<Air>, retries: u32) -> Vec<What> {
+    run_boards(1, board, cases, air, retries)
+}
+
+/// As [`run_on`], on so many boards of one kind, one at a time; their events in one list.
+fn run_boards(
+    boards: usize,
+    board: &str,
+    cases: &'static [Case],
+    air: &Arc<Air>,
+    retries: u32,
+) -> Vec<What> {
     let suite: &'static [Suite] =
         Box::leak(Box::new([Suite { name: "s", about: "", cases, deadline: secs(60) }]));
     let name = if board.contains("[qemu]") { "qemu-x.toml" } else { "x.toml" };
@@ -186,21 +197,23 @@ fn run_on(board: &str, cases: &'static [Case], air: &Arc<Air>, retries: u32) -> 
     };
     let mut plan = plan_board(&board, &[(&image, "d".into())], &selection);
     plan.retries.most = retries;
-    let prepared = Prepared { image: Arc::new(image), disk: None, digest: "d".into() };
+    let image = Arc::new(Prepared { image: Arc::new(image), disk: None, digest: "d".into() });
     let heard = Arc::new(Heard::default());
     AIR.with(|cell| *cell.borrow_mut() = Some(air.clone()));
+    let board = Arc::new(board);
+    let one = || BoardRun {
+        label: board.name.clone(),
+        board: board.clone(),
+        plan: plan.clone(),
+        images: BTreeMap::from([("d".to_string(), image.clone())]),
+        dir: "unused".into(),
+        sinks: vec![heard.clone()],
+        masker: Masker::default(),
+    };
     let run = Run {
         rack: Arc::new(AirRack(air.clone())),
         suites: suite,
-        boards: vec![BoardRun {
-            label: board.name.clone(),
-            board: Arc::new(board),
-            plan,
-            images: BTreeMap::from([("d".to_string(), Arc::new(prepared))]),
-            dir: "unused".into(),
-            sinks: vec![heard.clone()],
-            masker: Masker::default(),
-        }],
+        boards: std::iter::repeat_with(one).take(boards).collect(),
         jobs: 1,
         keep: false,
         kept: Arc::new(|_, _| {}),
@@ -246,6 +259,15 @@ fn a_case_is_written_down_before_it_runs() {
     let at = |wanted: fn(&What) -> bool| events.iter().position(wanted).unwrap();
     let started = at(|event| matches!(event, What::CaseStarted { .. }));
     assert!(started < at(|event| matches!(event, What::CaseFinished { .. })));
+}
+
+#[test]
+fn a_board_that_waits_for_its_turn_has_its_plan_written_down() {
+    let events = run_boards(2, EMULATED, &[PASSES], &Arc::new(Air::default()), 0);
+    let told = |is: fn(&What) -> bool| events.iter().rposition(is).unwrap();
+    let planned = told(|what| matches!(what, What::RunStarted { .. }));
+    let first_end = events.iter().position(|what| matches!(what, What::RunFinished { .. }));
+    assert!(planned < first_end.unwrap(), "{events:?}");
 }
 
 #[test]

@@ -68,9 +68,17 @@ const BOOTS: Case = case("boots", secs(5), hil_core::body!(passes)).isolation(Is
 
 /// A session told in words: `boot`, `save`, `fork`, `off`, `note`, and the cases by name.
 fn told(cases: &'static [Case], saves: Saves, retries: u32) -> String {
+    told_on(&board(saves), cases, retries)
+}
+
+fn board(saves: Saves) -> Arc<Air> {
     let air = Arc::new(Air::default());
     *air.saves.lock().unwrap() = saves;
-    let words = run_on(EMULATED, cases, &air, retries).into_iter().filter_map(|event| {
+    air
+}
+
+fn told_on(air: &Arc<Air>, cases: &'static [Case], retries: u32) -> String {
+    let words = run_on(EMULATED, cases, air, retries).into_iter().filter_map(|event| {
         Some(match event {
             What::PowerOn => "boot".into(),
             What::PowerOff => "off".into(),
@@ -118,6 +126,13 @@ fn a_save_or_first_fork_that_fails_is_told_and_costs_a_boot_for_each_case() {
     assert_eq!(one, "boot note off boot one off boot two off");
     let one = told(&[ONE, TWO], Saves { bad_forks: 1, ..can() }, 0);
     assert_eq!(one, "boot save note off boot one off boot two off");
+}
+
+#[test]
+fn what_no_fork_could_be_made_of_is_left_to_nobody() {
+    let air = board(Saves { bad_forks: 1, ..can() });
+    told_on(&air, &[ONE], 0);
+    assert!(!air.saves.lock().unwrap().saved);
 }
 
 #[test]

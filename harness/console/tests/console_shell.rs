@@ -66,6 +66,20 @@ async fn any_command_comes_back_exactly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bare_command_tells_its_status_and_nothing_else_and_can_be_late() {
+    for command in SHELLS {
+        let tty = tty(command, 0).await;
+        let mut shell = shell(&tty);
+        let bare = shell.exec_bare("sh -c 'echo out; exit 5'", soon()).await.unwrap();
+        assert_eq!((bare.status, bare.stdout.len()), (5, 0));
+        assert_eq!(shell.exec_bare("/no/such/program", soon()).await.unwrap().status, 127);
+        let late = shell.exec_bare("sleep 600", Deadline::within(secs(1))).await.unwrap_err();
+        assert!(matches!(late, Trouble::Unmet(_)), "{late}");
+        assert_eq!(shell.exec("echo still here", soon()).await.unwrap().text(), "still here");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn last_words_are_the_boards_and_not_the_shells_own() {
     for command in SHELLS {
         let tty = tty(command, 0).await;

@@ -128,6 +128,8 @@ pub struct Kept {
     /// The session on its console.
     pub login: Option<String>,
     pub ssh: Option<String>,
+    /// Where on it the program is that makes a fork a board of its own.
+    pub twin: Option<String>,
 }
 
 /// A board that can be saved while it runs, and started from that as often as is wanted.
@@ -287,6 +289,12 @@ pub trait Shell: Send {
     /// Logs in, unless logged in already, and proves it by an echoed nonce.
     async fn open(&mut self, deadline: Deadline) -> Outcome;
     async fn exec(&mut self, command: &str, deadline: Deadline) -> Outcome<Output>;
+    /// Runs a short command of the harness's own, which may be run twice and whose output nobody
+    /// wants, on a line that loses nothing: without what proves and brings back, which costs
+    /// processes on the board.
+    async fn exec_bare(&mut self, command: &str, deadline: Deadline) -> Outcome<Output> {
+        self.exec(command, deadline).await
+    }
     async fn upload(
         &mut self,
         local: &Path,

@@ -287,6 +287,23 @@ impl Shell for ConsoleShell {
         }
     }
 
+    async fn exec_bare(&mut self, command: &str, deadline: Deadline) -> Outcome<Output> {
+        self.session(deadline).await?;
+        let begun = Instant::now();
+        let id = self.next_id();
+        self.busy = true;
+        let from = self.console.position();
+        let typed = format!("\x15 _hz {id} {command}\n");
+        let talk = self.talk();
+        talk.say(&typed, deadline).await?;
+        let mark = format!("~z{id}:([0-9]+)~");
+        let told = talk.until(&mark, |_| typed.clone(), from, typed.len(), deadline).await?;
+        self.busy = false;
+        let status = told.groups.get(1).and_then(|status| status.parse().ok());
+        let status = status.ok_or_else(|| Trouble::rack("a status that is no number"))?;
+        Ok(Output { status, stdout: Vec::new(), stderr: Vec::new(), took: begun.elapsed() })
+    }
+
     async fn upload(
         &mut self,
         local: &Path,

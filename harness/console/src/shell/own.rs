@@ -11,7 +11,7 @@ const ECHO: &str = r#"(?-u)\b_h[a-z]\b|"~(?:[a-z]\d*:?)?\$"#;
 /// An answer between tildes; a numbered line of encoded output, cut short by noise perhaps, and
 /// behind a prompt where the shell was asked for more before it had answered.
 const ANSWER: &str =
-    r"(?-u)~[bfghiknptuv]\d+(?:[:.][^~]*)?~|(?:^|[#$>] )~\d+[oed]\d+:[A-Za-z0-9+/= ]*\.?";
+    r"(?-u)~[bfghiknptuvz]\d+(?:[:.][^~]*)?~|(?:^|[#$>] )~\d+[oed]\d+:[A-Za-z0-9+/= ]*\.?";
 
 /// Compiled once: whoever waits on a console in short turns asks for its last lines at each.
 static WORDS: LazyLock<Result<OwnWords, regex::Error>> =
@@ -63,6 +63,7 @@ mod tests {
             [
                 " _hx 9 5 7 'true'",
                 " _hl 9 5 7",
+                " _hz 9 true",
                 " _hk 9 1",
                 " _hf 9 $_hd/o 64 24 o",
                 " echo \"~g$((9)):64.1~\"",
@@ -81,6 +82,7 @@ mod tests {
             "~h9:0:4294967295 0:4294967295 0~",
             "~k9~",
             "~k9.2~",
+            "~z9:0~",
             "~t3:,base64,od:/run/.hil-1~",
         ];
         for line in

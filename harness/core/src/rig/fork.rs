@@ -3,7 +3,7 @@
 use super::{Rig, lost, twin};
 use crate::deadline::secs;
 use crate::event::What;
-use crate::parts::Kept;
+use crate::parts::{Kept, Output};
 use crate::trouble::{Outcome, Trouble};
 
 impl Rig {
@@ -23,8 +23,9 @@ impl Rig {
 
     /// Saves the board as it runs, for [`Rig::fork`]. It is off afterwards.
     pub async fn save(&mut self) -> Outcome {
-        self.settling(&twin::install(self.parts.image.arch)).await?;
+        let told = self.settling(&twin::install(self.parts.image.arch), false).await?.text();
         let kept = Kept {
+            twin: (!told.is_empty()).then_some(told),
             boot_times: self.boot_times.clone(),
             login: self.parts.login.as_ref().and_then(|shell| shell.keep()),
             ssh: self.parts.ssh.as_ref().and_then(|shell| shell.keep()),
@@ -62,11 +63,11 @@ impl Rig {
         for (shell, kept) in shells {
             shell.iter_mut().for_each(|shell| shell.recall(kept.as_deref()));
         }
-        let twins = self.settling(&twin::settle(seed)).await?;
+        let same = self.become_itself(kept.twin.as_deref(), seed).await?;
         let answered = (clock.now() - begun).as_secs_f64();
         self.journal.record(What::Forked { running, answered });
         self.awaits_ssh = true;
-        for what in twins.lines() {
+        for what in same {
             self.journal.note(format!("a fork is not quite a board of its own: {what}"));
         }
         Ok(())
@@ -77,18 +78,43 @@ impl Rig {
         self.parts.power.renew().await
     }
 
-    /// Runs a command of the harness itself, on the shell that is there first after a fork.
-    async fn settling(&mut self, command: &str) -> Outcome<String> {
+    /// Sets a fork's clock and gives it random numbers of its own; what of it could not be done.
+    async fn become_itself(&mut self, twin: Option<&str>, seed: u64) -> Outcome<Vec<&'static str>> {
+        let status = match twin {
+            Some(program) => {
+                let command = format!("{program} {}", twin::own_state(seed));
+                self.settling(&command, true).await?.status
+            }
+            None => twin::CLOCK_STAYS | twin::RANDOM_STAYS,
+        };
+        // Any other status is that of a shell which could not run it.
+        let stays = |bit| !(0..=3).contains(&status) || status & bit != 0;
+        let mut same = Vec::new();
+        if stays(twin::CLOCK_STAYS) && !self.settling(&twin::set_clock(), false).await?.ok() {
+            same.push("its clock is that of the saved board");
+        }
+        if stays(twin::RANDOM_STAYS) {
+            same.push("its random numbers are those of its twins");
+        }
+        Ok(same)
+    }
+
+    /// Runs a command of the harness itself, `bare` or not, on the shell that is there first after a
+    /// fork.
+    async fn settling(&mut self, command: &str, bare: bool) -> Outcome<Output> {
         let deadline = self.within(secs(10));
         let mut loss = self.parts.power.loss();
         let (login, ssh) = (self.parts.login.as_mut(), self.parts.ssh.as_mut());
         let shell = login.or(ssh).ok_or_else(|| Trouble::rack("no shell on the board"))?;
         let answered = async {
             shell.open(deadline).await?;
-            shell.exec(command, deadline).await
+            match bare {
+                true => shell.exec_bare(command, deadline).await,
+                false => shell.exec(command, deadline).await,
+            }
         };
         tokio::select! {
-            output = answered => Ok(output?.text()),
+            output = answered => output,
             trouble = lost(&mut loss) => Err(trouble),
         }
     }

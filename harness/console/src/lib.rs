@@ -14,4 +14,4 @@ pub mod uboot;
 
 pub use capture::{Capture, CaptureOptions};
 pub use shell::ConsoleShell;
-pub use ssh::{SshShell, SshTarget};
+pub use ssh::{Aim, AimedSsh, SshShell, SshTarget};

@@ -19,7 +19,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use hil_console::{Capture, CaptureOptions, ConsoleShell};
+use hil_console::{AimedSsh, Capture, CaptureOptions, ConsoleShell};
 use hil_core::board::Board;
 use hil_core::event::Clock;
 use hil_core::image::Image;
@@ -40,7 +40,7 @@ use fork::Nursery;
 use life::Maker;
 use power::QemuPower;
 use ready::Store;
-use ssh::{Account, PortedSsh, SshPort};
+use ssh::{Account, Ported, SshPort};
 
 /// What the command line says about emulators.
 #[derive(Clone, Copy, Debug)]
@@ -254,7 +254,7 @@ impl Rack for QemuRack {
             console: capture.clone(),
             login: login(&capture, image)?,
             ssh: account.map(|account| -> Box<dyn Shell> {
-                Box::new(PortedSsh::new(account, ssh_port.clone()))
+                Box::new(AimedSsh::new(Ported::new(account, ssh_port.clone())))
             }),
             slowness,
         };

@@ -2,6 +2,7 @@
 //! point, a command that floods: each ends at the deadline with an error that says how far it
 //! came. Files go through `cat`, since small servers have neither sftp nor scp.
 
+mod aimed;
 mod channel;
 mod link;
 mod worker;
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 use tokio::time::timeout_at;
 
 use crate::transfer::{Cksum, Stamp, quote, stamp_of};
+pub use aimed::{Aim, AimedSsh};
 pub use link::SshTarget;
 use link::{Failure, Step};
 use worker::{Wire, Worker};

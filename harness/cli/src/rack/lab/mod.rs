@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hil_console::ConsoleShell;
+use hil_console::{AimedSsh, ConsoleShell};
 use hil_core::board::Board;
 use hil_core::event::{Clock, Journal, What};
 use hil_core::image::Image;
@@ -34,7 +34,7 @@ use flash::Renewal;
 pub(crate) use held::Held;
 use loader::LoaderMode;
 pub(crate) use power::LabPower;
-use ssh::FoundSsh;
+use ssh::Found;
 use uboot::Typist;
 
 /// A lock taken elsewhere sends no word when it is free: it is asked for this often.
@@ -251,7 +251,8 @@ fn ssh(held: &Held, board: &Board, image: &Image) -> Outcome<Option<Box<dyn Shel
         Some(login) => Some(ConsoleShell::new(held.capture.clone(), login)?),
         None => None,
     };
-    Ok(Some(Box::new(FoundSsh::new(account, spec.port, held.instance.ssh.clone(), asker))))
+    let found = Found::new(account, spec.port, held.instance.ssh.clone(), asker);
+    Ok(Some(Box::new(AimedSsh::new(found))))
 }
 
 fn reach_by(instance: &Instance, lease: &Lease) -> Box<dyn Fn() -> Vec<String> + Send + Sync> {

@@ -2,35 +2,33 @@
 //! on its console.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 
 use async_trait::async_trait;
-use hil_console::{ConsoleShell, SshShell, SshTarget};
+use hil_console::{Aim, ConsoleShell, SshTarget};
 use hil_core::address::{ADDRESSES, own_address};
 use hil_core::deadline::Deadline;
-use hil_core::parts::{Output, Progress, Shell};
+use hil_core::parts::Shell;
 use hil_core::trouble::{Outcome, Trouble};
 use hil_lab::labfile::SshSpec;
 
 use super::super::ssh::Account;
 
-pub(super) struct FoundSsh {
+pub(super) struct Found {
     account: Account,
     port: u16,
     spec: Option<SshSpec>,
     asker: Option<ConsoleShell>,
-    shell: Option<SshShell>,
 }
 
-impl FoundSsh {
+impl Found {
     /// `port` is the image's own.
     pub(super) fn new(
         account: Account,
         port: u16,
         spec: Option<SshSpec>,
         asker: Option<ConsoleShell>,
-    ) -> FoundSsh {
-        FoundSsh { account, port, spec, asker, shell: None }
+    ) -> Found {
+        Found { account, port, spec, asker }
     }
 
     async fn address(&mut self, deadline: Deadline) -> Outcome<SocketAddr> {
@@ -55,10 +53,6 @@ impl FoundSsh {
             Trouble::transport("the board has no network address by its own word (`ip addr`)")
         })
     }
-
-    fn opened(&mut self) -> Outcome<&mut SshShell> {
-        self.shell.as_mut().ok_or_else(|| Trouble::rack("SSH was used before it was opened"))
-    }
 }
 
 async fn resolve(host: String, port: u16) -> Outcome<SocketAddr> {
@@ -69,55 +63,13 @@ async fn resolve(host: String, port: u16) -> Outcome<SocketAddr> {
 }
 
 #[async_trait]
-impl Shell for FoundSsh {
-    fn name(&self) -> &'static str {
-        "ssh"
-    }
-
-    async fn open(&mut self, deadline: Deadline) -> Outcome {
-        if self.shell.is_none() {
-            let address = self.address(deadline).await?;
-            let Account { user, key, password } = self.account.clone();
-            self.shell = Some(SshShell::new(SshTarget { address, user, key, password }));
-        }
-        self.opened()?.open(deadline).await
-    }
-
-    async fn exec(&mut self, command: &str, deadline: Deadline) -> Outcome<Output> {
-        self.opened()?.exec(command, deadline).await
-    }
-
-    async fn upload(
-        &mut self,
-        local: &Path,
-        remote: &str,
-        progress: Progress<'_>,
-        deadline: Deadline,
-    ) -> Outcome {
-        self.opened()?.upload(local, remote, progress, deadline).await
-    }
-
-    async fn download(
-        &mut self,
-        remote: &str,
-        local: &Path,
-        progress: Progress<'_>,
-        deadline: Deadline,
-    ) -> Outcome {
-        self.opened()?.download(remote, local, progress, deadline).await
-    }
-
-    async fn dial(
-        &mut self,
-        to: SocketAddr,
-        request: &[u8],
-        deadline: Deadline,
-    ) -> Outcome<Vec<u8>> {
-        self.opened()?.dial(to, request, deadline).await
+impl Aim for Found {
+    async fn aim(&mut self, deadline: Deadline) -> Outcome<SshTarget> {
+        let address = self.address(deadline).await?;
+        Ok(self.account.at(address))
     }
 
     fn forget(&mut self) {
-        self.shell = None;
         if let Some(asker) = &mut self.asker {
             asker.forget();
         }

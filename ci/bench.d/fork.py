@@ -25,8 +25,8 @@ def measure(hil, runs, work):
     boot = result.series_of("boot, power-on to ready", "s")
     running = result.series_of("fork, until its guest runs", "s")
     first = result.series_of("  and its first command is answered", "s")
-    private = result.series_of("  its memory then (private)", "MB")
-    ssh = result.series_of("  SSH: its first login, and an answer", "s")
+    ssh = result.series_of("  and its first command over SSH", "s")
+    private = result.series_of("  its memory after that (private)", "MB")
     fresh = result.series_of("a fork that stands ready (private)", "MB")
     words = ("--suite-dir", suite.parent, "--suite", "starts", "--fresh")
     with Run(hil, image, work / "out", *map(str, words)) as run:
@@ -34,9 +34,9 @@ def measure(hil, runs, work):
             if name == "forked":
                 running.add(told["running"])
                 first.add(told["answered"] - told["running"])
-                private.add(max(memories(run.process.pid), default=0))
             elif name == "ssh-answered":
                 ssh.add(told["took"])
+                private.add(max(memories(run.process.pid), default=0))
             elif name == "case-started":
                 # In the midst of the case: the one that runs, and beside it the next, which has been
                 # made and loaded by then and stands still.

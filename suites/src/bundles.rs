@@ -46,7 +46,7 @@ pub(crate) async fn put(rig: &mut Rig, bundle: &Bundle) -> Outcome<String> {
             size >> 20
         )));
     }
-    shell.open(deadline).await?;
+    let shell = rig.open_shell(deadline).await?;
     let told = |done, total| journal.doing(format!("uploading {name}"), Some((done, total)));
     shell.upload(&local, &remote, &told, deadline).await?;
     Ok(remote)

@@ -70,13 +70,24 @@ fn configure(dir: &Path) {
 
 impl Server {
     fn start() -> Server {
-        let dir = tempfile::tempdir().unwrap();
-        configure(dir.path());
+        Server::on(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    /// On a line that takes little at once, unlike this host's own: what fits into the client's socket
+    /// is far less than the window of an SSH channel.
+    fn on_a_slow_line() -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        // A line on which little is under way at once, unlike this host's own.
         let line = socket2::SockRef::from(&listener);
         line.set_tcp_mss(536).unwrap();
         line.set_recv_buffer_size(4096).unwrap();
+        let server = Server::on(listener);
+        server.set(Gate::Slow);
+        server
+    }
+
+    fn on(listener: TcpListener) -> Server {
+        let dir = tempfile::tempdir().unwrap();
+        configure(dir.path());
         let address = listener.local_addr().unwrap();
         let gate = Arc::new(Mutex::new(Gate::Open));
         let seen = Arc::new(AtomicUsize::new(0));
@@ -200,11 +211,10 @@ async fn files_go_both_ways_and_tell_how_far_they_are() {
 
 #[tokio::test]
 async fn an_upload_that_the_board_has_no_room_for_says_so() {
-    let server = Server::start();
+    let server = Server::on_a_slow_line();
     let mut shell = server.shell("key");
     let local = server.file("local");
     // Far more than is under way at once: the command ends with most of it, and a packet in part, unsent.
-    server.set(Gate::Slow);
     std::fs::write(&local, vec![b'x'; 50 << 20]).unwrap();
     let full = shell.upload(&local, "/dev/full", &|_, _| (), soon()).await.unwrap_err();
     assert!(matches!(&full, Trouble::Product(why) if why.contains("No space left")), "{full}");

@@ -66,7 +66,7 @@ pub enum What {
         running: f64,
         answered: f64,
     },
-    /// SSH answered for the first time on a fork: seconds from the wish for it, login included.
+    /// The first command over SSH on a fork has ended: after how many seconds, login included.
     SshAnswered {
         took: f64,
     },

@@ -289,9 +289,8 @@ pub trait Shell: Send {
     /// Logs in, unless logged in already, and proves it by an echoed nonce.
     async fn open(&mut self, deadline: Deadline) -> Outcome;
     async fn exec(&mut self, command: &str, deadline: Deadline) -> Outcome<Output>;
-    /// Runs a short command of the harness's own, which may be run twice and whose output nobody
-    /// wants, on a line that loses nothing: without what proves and brings back, which costs
-    /// processes on the board.
+    /// Runs a short command of the harness's own, whose output nobody wants, on a line that loses
+    /// nothing: without what proves and brings back, which costs processes on the board.
     async fn exec_bare(&mut self, command: &str, deadline: Deadline) -> Outcome<Output> {
         self.exec(command, deadline).await
     }

@@ -23,6 +23,8 @@ struct Board {
     /// What it is at, when it is not a case: an image, a stage.
     state: String,
     plan: Option<BoardPlan>,
+    /// More than its plan was heard of it: its turn has come.
+    begun: bool,
     finished: usize,
     case: Option<CaseId>,
     /// Since the present state or case began.
@@ -57,7 +59,9 @@ impl View {
     }
 
     pub(crate) fn doing(&mut self, doing: &Doing) {
-        self.board(&doing.board).doing = Some(doing.clone());
+        let board = self.board(&doing.board);
+        board.begin();
+        board.doing = Some(doing.clone());
     }
 
     /// The line of what a board is at, unless one was told within the span `every`.
@@ -76,7 +80,10 @@ impl View {
 
     /// One line a board that is at work, each at most `columns` wide, `most` lines in all.
     pub(crate) fn lines(&self, columns: usize, most: usize) -> Vec<String> {
-        let busy: Vec<&Board> = self.boards.iter().filter(|board| !board.over).collect();
+        let going: Vec<&Board> = self.boards.iter().filter(|board| !board.over).collect();
+        let begun: Vec<&Board> = going.iter().copied().filter(|board| board.begun).collect();
+        // Those that wait for their turn are not at work; before anything is, they are all there is.
+        let busy = if begun.is_empty() { going } else { begun };
         let widest = busy.iter().map(|b| width(&terminal(&b.name, 24))).max().unwrap_or(0);
         let shown = if busy.len() > most { most.saturating_sub(1) } else { busy.len() };
         let mut lines: Vec<String> =
@@ -94,6 +101,7 @@ impl Board {
             name: name.into(),
             state: "preparing".into(),
             plan: None,
+            begun: false,
             finished: 0,
             case: None,
             since: Instant::now(),
@@ -103,17 +111,25 @@ impl Board {
         }
     }
 
+    fn begin(&mut self) {
+        if !self.begun {
+            (self.begun, self.since) = (true, Instant::now());
+        }
+    }
+
     fn at(&mut self, state: impl Into<String>) {
         self.state = state.into();
         self.doing = None;
     }
 
     fn event(&mut self, event: &Event, plain: bool, colour: bool) -> Option<String> {
+        if let What::RunStarted { plan, .. } = &event.what {
+            self.plan = Some(plan.clone());
+            return None;
+        }
+        self.begin();
         match &event.what {
-            What::RunStarted { plan, .. } => {
-                self.plan = Some(plan.clone());
-                None
-            }
+            What::RunStarted { .. } => None,
             What::Note { text } => Some(format!("note: {}", terminal(text, 300))),
             What::SessionStarted { image, power, medium } => {
                 (self.since, self.case) = (Instant::now(), None);

@@ -83,6 +83,7 @@ impl Script {
         let archive = package.archive(&runner)?;
         let journal = rig.journal().clone();
         let progress = move |done, total| journal.doing("pushing", Some((done, total)));
+        done(rig, &target::make(&self.suite.workdir), "make the folder for what is pushed").await?;
         let deadline = rig.within(super::AROUND);
         let shell = rig.open_shell(deadline).await?;
         shell.upload(archive.path(), &format!("{dir}.tar"), &progress, deadline).await?;

@@ -43,6 +43,10 @@ pub(super) fn runner(command: &str, env: &BTreeMap<String, String>, most: u64) -
 /// The script with all it started, or itself where the target knows no sessions.
 const KILL: &str = "kill -9 -$pid 2>/dev/null || kill -9 $pid 2>/dev/null";
 
+pub(super) fn make(dir: &str) -> String {
+    format!("mkdir -p {}", quoted(dir))
+}
+
 /// Unpacks `dir.tar` into `dir`.
 pub(super) fn unpack(dir: &str) -> String {
     let dir = quoted(dir);

@@ -149,6 +149,19 @@ impl Talk<'_> {
         )))
     }
 
+    /// Runs a command on a line that loses nothing; its status.
+    pub(crate) async fn bare(&self, id: u32, command: &str, deadline: Deadline) -> Outcome<i32> {
+        let from = self.console.position();
+        let typed = format!("\x15 _hz {id} {command}\n");
+        self.say(&typed, deadline).await?;
+        let mark = format!(r"~z{id}:(\d+)~");
+        // The shell takes line by line: this is answered when the command has ended.
+        let again = |_| format!(" echo \"~z$(({id})):$_hr~\"\n");
+        let told = self.until(&mark, again, from, typed.len(), deadline).await?;
+        let status = group(&told, 1).parse();
+        status.map_err(|_| Trouble::rack("the board's shell told a status that is no number"))
+    }
+
     /// Waits for the end of a command that was taken.
     pub(crate) async fn ended(
         &self,

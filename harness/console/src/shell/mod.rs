@@ -292,16 +292,13 @@ impl Shell for ConsoleShell {
         let begun = Instant::now();
         let id = self.next_id();
         self.busy = true;
-        let from = self.console.position();
-        let typed = format!("\x15 _hz {id} {command}\n");
-        let talk = self.talk();
-        talk.say(&typed, deadline).await?;
-        let mark = format!("~z{id}:([0-9]+)~");
-        let told = talk.until(&mark, |_| typed.clone(), from, typed.len(), deadline).await?;
-        self.busy = false;
-        let status = told.groups.get(1).and_then(|status| status.parse().ok());
-        let status = status.ok_or_else(|| Trouble::rack("a status that is no number"))?;
-        Ok(Output { status, stdout: Vec::new(), stderr: Vec::new(), took: begun.elapsed() })
+        let answer = self.talk().bare(id, command, deadline).await;
+        self.busy = answer.is_err();
+        if matches!(answer, Err(Trouble::Transport(_))) {
+            self.session = None;
+        }
+        let (stdout, stderr) = (Vec::new(), Vec::new());
+        Ok(Output { status: answer?, stdout, stderr, took: begun.elapsed() })
     }
 
     async fn upload(

@@ -64,6 +64,7 @@ mod tests {
                 " _hx 9 5 7 'true'",
                 " _hl 9 5 7",
                 " _hz 9 true",
+                " echo \"~z$((9)):$_hr~\"",
                 " _hk 9 1",
                 " _hf 9 $_hd/o 64 24 o",
                 " echo \"~g$((9)):64.1~\"",

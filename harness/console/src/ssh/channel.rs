@@ -59,7 +59,7 @@ impl Link {
                 // The command ended without having read everything: libssh2 says nothing more, not even
                 // that the channel is closed, before the packet that went out in part is out whole.
                 while feed.half_sent {
-                    self.ready(until, "the server does not take what was begun")?;
+                    self.wait(PollFlags::OUT, until, "the server does not take what was begun")?;
                     self.feed(&mut feed, &mut channel, &mut std::io::empty())?;
                 }
                 return self.ending(&mut channel, until);
@@ -149,7 +149,7 @@ impl Link {
 struct Feed {
     chunk: Vec<u8>,
     at: usize,
-    /// Of what was written last, the socket has taken a part.
+    /// libssh2 holds a packet that the socket has not taken, or not whole.
     half_sent: bool,
     done: bool,
 }

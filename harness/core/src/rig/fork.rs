@@ -66,7 +66,8 @@ impl Rig {
         let same = self.become_itself(kept.twin.as_deref(), seed).await?;
         let answered = (clock.now() - begun).as_secs_f64();
         self.journal.record(What::Forked { running, answered });
-        self.awaits_ssh = true;
+        // Without a console, SSH has been logged in to already.
+        self.awaits_ssh = self.parts.login.is_some();
         for what in same {
             self.journal.note(format!("a fork is not quite a board of its own: {what}"));
         }
@@ -80,20 +81,18 @@ impl Rig {
 
     /// Sets a fork's clock and gives it random numbers of its own; what of it could not be done.
     async fn become_itself(&mut self, twin: Option<&str>, seed: u64) -> Outcome<Vec<&'static str>> {
-        let status = match twin {
+        let (clock_stays, random_stays) = match twin {
             Some(program) => {
                 let command = format!("{program} {}", twin::own_state(seed));
-                self.settling(&command, true).await?.status
+                twin::stays(self.settling(&command, true).await?.status)
             }
-            None => twin::CLOCK_STAYS | twin::RANDOM_STAYS,
+            None => (true, true),
         };
-        // Any other status is that of a shell which could not run it.
-        let stays = |bit| !(0..=3).contains(&status) || status & bit != 0;
         let mut same = Vec::new();
-        if stays(twin::CLOCK_STAYS) && !self.settling(&twin::set_clock(), false).await?.ok() {
+        if clock_stays && !self.settling(&twin::set_clock(), false).await?.ok() {
             same.push("its clock is that of the saved board");
         }
-        if stays(twin::RANDOM_STAYS) {
+        if random_stays {
             same.push("its random numbers are those of its twins");
         }
         Ok(same)

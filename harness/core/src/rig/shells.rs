@@ -21,18 +21,12 @@ impl Rig {
         }
     }
 
-    /// The shell of [`Rig::shell`], logged in. How long SSH took on a fresh fork is an event.
+    /// The shell of [`Rig::shell`], logged in.
     pub async fn open_shell(&mut self, deadline: Deadline) -> Outcome<&mut (dyn Shell + 'static)> {
-        let clock = self.journal.clock();
-        let begun = clock.now();
+        self.awaits_ssh = false;
         let shell = self.shell().ok_or_else(|| lacking(Need::Shell))?;
-        let is_ssh = shell.name() == "ssh";
         shell.open(deadline).await?;
-        if is_ssh && std::mem::take(&mut self.awaits_ssh) {
-            let took = (clock.now() - begun).as_secs_f64();
-            self.journal.record(What::SshAnswered { took });
-        }
-        self.shell().ok_or_else(|| lacking(Need::Shell))
+        Ok(shell)
     }
 
     pub fn console_shell(&mut self) -> Outcome<&mut (dyn Shell + 'static)> {
@@ -58,10 +52,20 @@ impl Rig {
         self.run_in(command, secs(30)).await
     }
 
-    /// Runs a command that may take `span` on a fast host.
+    /// Runs a command that may take `span` on a fast host. How long the first one over SSH takes on a
+    /// fresh fork, login included, is an event.
     pub async fn run_in(&mut self, command: &str, span: Duration) -> Outcome<Output> {
         let deadline = self.within(span);
-        self.open_shell(deadline).await?.exec(command, deadline).await
+        let (clock, first) = (self.journal.clock(), self.awaits_ssh);
+        let begun = clock.now();
+        let shell = self.open_shell(deadline).await?;
+        let is_ssh = shell.name() == "ssh";
+        let output = shell.exec(command, deadline).await?;
+        if first && is_ssh {
+            let took = (clock.now() - begun).as_secs_f64();
+            self.journal.record(What::SshAnswered { took });
+        }
+        Ok(output)
     }
 
     /// Runs a command that must succeed; its stdout, trimmed.

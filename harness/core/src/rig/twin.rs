@@ -12,8 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::arch::Arch;
 use crate::plan::derive_seed;
 
-/// Where the program may stand: the first of these that can be written to. A `noexec` there costs
-/// the fork its own random state, which is told.
+/// Where the program may stand: the first of these from which it runs.
 const PLACES: &str = "/run /tmp /dev/shm";
 
 /// Bytes of seed, as text, that the program's argument begins with.
@@ -22,15 +21,17 @@ const SEED: usize = 64;
 /// Characters of the time behind the seed: 4 bits in each, the highest first.
 const TIME: usize = 8;
 
-/// What the program could not do is a bit of its exit status.
-pub(super) const CLOCK_STAYS: i32 = 1;
-pub(super) const RANDOM_STAYS: i32 = 2;
+/// What the program could not do is a bit of its exit status above this, which is no shell's own: some
+/// take a file that the kernel does not run for a script.
+const RAN: i32 = 0x40;
+const CLOCK_STAYS: i32 = 1;
+const RANDOM_STAYS: i32 = 2;
 
 /// Where the program is mapped; pages have up to 64 KiB.
 const BASE: u64 = 0x40_0000;
 const PAGE: u64 = 0x1_0000;
 
-/// The command that puts the program on a board and tells where it is.
+/// The command that puts the program on a board, where it runs, and tells where that is.
 pub(super) fn install(arch: Arch) -> String {
     let mut octal = String::new();
     for byte in program(arch) {
@@ -38,9 +39,18 @@ pub(super) fn install(arch: Arch) -> String {
         let _ = write!(octal, "\\{byte:03o}");
     }
     format!(
-        "for d in {PLACES}; do printf '{octal}' >$d/.hil-twin 2>/dev/null \
-         && chmod 700 $d/.hil-twin && echo $d/.hil-twin && break; done; sync"
+        "for d in {PLACES}; do printf '{octal}' >$d/.hil-twin 2>/dev/null || continue; \
+         chmod 700 $d/.hil-twin; $d/.hil-twin {} 2>/dev/null; \
+         case $? in 6[4-7]) echo $d/.hil-twin; break;; esac; done; sync",
+        own_state(0)
     )
+}
+
+/// Whether the fork's clock, and its random state, are still those of the saved board, by the
+/// program's exit status.
+pub(super) fn stays(status: i32) -> (bool, bool) {
+    let stays = |bit| status & !(CLOCK_STAYS | RANDOM_STAYS) != RAN || status & bit != 0;
+    (stays(CLOCK_STAYS), stays(RANDOM_STAYS))
 }
 
 /// The program's argument, that sets a fork's clock and gives it random numbers of its own.
@@ -79,8 +89,8 @@ fn program(arch: Arch) -> Vec<u8> {
 }
 
 #[rustfmt::skip]
-const X86_64: [u8; 106] = [
-    0x48, 0x8d, 0x3d, 0x63, 0, 0, 0, // lea rdi, [rip + path]
+const X86_64: [u8; 107] = [
+    0x48, 0x8d, 0x3d, 0x64, 0, 0, 0, // lea rdi, [rip + path]
     0x6a, 0x01, 0x5e,                // push 1; pop rsi (O_WRONLY)
     0x6a, 0x02, 0x58, 0x0f, 0x05,    // push 2; pop rax; syscall (open)
     0x89, 0xc3, 0x89, 0xc7,          // mov ebx, eax; mov edi, eax
@@ -108,13 +118,13 @@ const X86_64: [u8; 106] = [
     0xb8, 0xe3, 0, 0, 0, 0x0f, 0x05, // mov eax, 227; syscall (clock_settime)
     0xc1, 0xe8, 0x1f,                // shr eax, 31: 1 if it failed
     0xc1, 0xeb, 0x1f,                // shr ebx, 31
-    0x8d, 0x3c, 0x58,                // lea edi, [rax + 2 * rbx]
+    0x8d, 0x7c, 0x58, 0x40,          // lea edi, [rax + 2 * rbx + 64]
     0x6a, 0x3c, 0x58, 0x0f, 0x05,    // push 60; pop rax; syscall (exit)
 ];
 
-const AARCH64: [u32; 34] = [
+const AARCH64: [u32; 35] = [
     0x9280_0c60, // mov x0, #-100 (AT_FDCWD)
-    0x1000_0421, // adr x1, path
+    0x1000_0441, // adr x1, path
     0xd280_0022, // mov x2, #1 (O_WRONLY)
     0xd280_0708, // mov x8, #56 (openat)
     0xd400_0001, // svc #0
@@ -145,12 +155,13 @@ const AARCH64: [u32; 34] = [
     0xd400_0001, // svc #0
     0xd37f_fc00, // lsr x0, x0, #63
     0x8b13_0400, // add x0, x0, x19, lsl #1
+    0x9101_0000, // add x0, x0, #64
     0xd280_0ba8, // mov x8, #93 (exit)
     0xd400_0001, // svc #0
 ];
 
-const ARM: [u32; 35] = [
-    0xe28f_0084, // adr r0, path
+const ARM: [u32; 36] = [
+    0xe28f_0088, // adr r0, path
     0xe3a0_1001, // mov r1, #1 (O_WRONLY)
     0xe3a0_7005, // mov r7, #5 (open)
     0xef00_0000, // svc #0
@@ -183,6 +194,7 @@ const ARM: [u32; 35] = [
     0xef00_0000, // svc #0
     0xe1a0_0fa0, // lsr r0, r0, #31
     0xe080_0084, // add r0, r0, r4, lsl #1
+    0xe280_0040, // add r0, r0, #64
     0xe3a0_7001, // mov r7, #1 (exit)
     0xef00_0000, // svc #0
 ];
@@ -234,7 +246,7 @@ mod tests {
     fn the_path_is_where_the_code_looks_for_it() {
         // `lea` counts from the next instruction, `adr` of ARM from two instructions ahead.
         assert_eq!(7 + usize::from(X86_64[3]), X86_64.len());
-        assert_eq!(8 + 0x84, 4 * ARM.len());
+        assert_eq!(8 + 0x88, 4 * ARM.len());
         let adr = AARCH64[1];
         assert_eq!(
             4 + (((adr >> 5 & 0x7_ffff) << 2) | (adr >> 29 & 3)) as usize,
@@ -242,23 +254,34 @@ mod tests {
         );
     }
 
-    /// On the host's own kernel, and as nobody, whom it refuses both: the host's clock is its own.
+    /// On the host's own kernel, without the right to set the clock, which is the host's own.
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn the_program_runs_and_says_what_it_could_not_do() {
         use std::os::unix::fs::{MetadataExt, PermissionsExt};
-        use std::os::unix::process::CommandExt;
+        use std::process::Command;
         let file = std::env::temp_dir().join(format!("hil-twin-{}", std::process::id()));
         std::fs::write(&file, program(Arch::X86_64)).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let mut command = std::process::Command::new(&file);
-        command.arg(own_state(1));
-        if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
-            command.uid(65_534);
+        let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+        let mut command = if is_root { Command::new("setpriv") } else { Command::new(&file) };
+        if is_root {
+            command.arg("--bounding-set=-sys_time").arg(&file);
         }
-        let ended = command.status().unwrap();
+        let ended = command.arg(own_state(1)).status().unwrap();
         std::fs::remove_file(&file).unwrap();
-        assert_eq!(ended.code(), Some(CLOCK_STAYS | RANDOM_STAYS), "{ended}");
+        let (clock, random) = stays(ended.code().unwrap());
+        assert_eq!((ended.code().unwrap() & !3, clock), (RAN, true), "{ended}");
+        assert!(!is_root || !random, "it asked for something else than to reseed: {ended}");
+    }
+
+    #[test]
+    fn a_status_that_is_not_the_programs_says_that_nothing_was_done() {
+        assert_eq!(stays(RAN), (false, false));
+        assert_eq!(stays(RAN | RANDOM_STAYS), (false, true));
+        for of_a_shell in [0, 1, 2, 126, 127, 128 + 11] {
+            assert_eq!(stays(of_a_shell), (true, true), "{of_a_shell}");
+        }
     }
 
     #[test]

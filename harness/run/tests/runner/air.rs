@@ -131,6 +131,10 @@ impl Console for AirConsole {
     }
 }
 
+/// The program that makes a fork a board of its own, and where it is.
+const TWIN_NAME: &str = ".hil-twin";
+pub(crate) const TWIN: &str = "/run/.hil-twin";
+
 /// Answers every command with success, unless the board is dead.
 struct AirShell(Arc<Air>);
 
@@ -148,8 +152,16 @@ impl Shell for AirShell {
         Err(Trouble::unmet("no prompt"))
     }
 
-    async fn exec(&mut self, _command: &str, _deadline: Deadline) -> Outcome<Output> {
-        Ok(Output::default())
+    async fn exec(&mut self, command: &str, _deadline: Deadline) -> Outcome<Output> {
+        let twin = command.contains(TWIN_NAME) && !self.0.saves.lock().unwrap().noexec;
+        let stdout = if twin { TWIN.into() } else { Vec::new() };
+        Ok(Output { stdout, ..Output::default() })
+    }
+
+    async fn exec_bare(&mut self, command: &str, _deadline: Deadline) -> Outcome<Output> {
+        // As the program ends that has done all it was to do.
+        let status = if command.starts_with(TWIN) { 0x40 } else { 127 };
+        Ok(Output { status, ..Output::default() })
     }
 
     async fn upload(&mut self, _: &Path, _: &str, _: Progress<'_>, _: Deadline) -> Outcome {

@@ -9,8 +9,11 @@ use hil_core::parts::{Forks, Kept};
 #[derive(Default)]
 pub(crate) struct Saves {
     pub(crate) can: bool,
-    /// There is something to start from.
+    /// There is something to start from, and what is known of it.
     saved: bool,
+    kept: Kept,
+    /// Nothing that is put on the board runs there.
+    pub(crate) noexec: bool,
     /// How many saves, and how many forks, go wrong before one goes well.
     bad_saves: u32,
     bad_forks: u32,
@@ -33,17 +36,18 @@ impl Forks for AirPower {
     }
 
     fn saved(&self) -> Option<Kept> {
-        self.0.saves.lock().unwrap().saved.then(Kept::default)
+        let saves = self.0.saves.lock().unwrap();
+        saves.saved.then(|| saves.kept.clone())
     }
 
     async fn claim(&mut self) -> bool {
         self.saved().is_some()
     }
 
-    async fn save(&mut self, _: Kept) -> Outcome {
+    async fn save(&mut self, kept: Kept) -> Outcome {
         let mut saves = self.0.saves.lock().unwrap();
         wrong(&mut saves.bad_saves)?;
-        saves.saved = true;
+        (saves.saved, saves.kept) = (true, kept);
         Ok(())
     }
 
@@ -93,6 +97,10 @@ fn told_on(air: &Arc<Air>, cases: &'static [Case], retries: u32) -> String {
     words.collect::<Vec<String>>().join(" ")
 }
 
+fn kept() -> Kept {
+    Kept { twin: Some(crate::air::TWIN.into()), ..Kept::default() }
+}
+
 fn can() -> Saves {
     Saves { can: true, ..Saves::default() }
 }
@@ -137,15 +145,21 @@ fn what_no_fork_could_be_made_of_is_left_to_nobody() {
 
 #[test]
 fn what_an_earlier_run_saved_spares_the_boot_unless_a_case_wants_to_see_one() {
-    let saved = || Saves { saved: true, ..can() };
+    let saved = || Saves { saved: true, kept: kept(), ..can() };
     assert_eq!(told(&[ONE, TWO], saved(), 0), "fork one fork two off");
     assert_eq!(told(&[ONE, LOOKS], saved(), 0), "boot looks fork one off");
 }
 
 #[test]
 fn an_earlier_runs_board_that_is_damaged_is_made_anew() {
-    let saves = Saves { saved: true, bad_forks: 1, ..can() };
+    let saves = Saves { saved: true, kept: kept(), bad_forks: 1, ..can() };
     assert_eq!(told(&[ONE, TWO], saves, 0), "note off boot save fork one fork two off");
+}
+
+#[test]
+fn forks_that_stay_twins_are_told() {
+    let told = told(&[ONE, TWO], Saves { noexec: true, ..can() }, 0);
+    assert_eq!(told, "boot save fork note one fork note two off");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Rig;
 use crate::address::{ADDRESSES, own_address};
 use crate::deadline::{Deadline, secs};
-use crate::parts::{Alarm, Sighting};
+use crate::parts::{Alarm, Seen, Sighting};
 use crate::stage::Stage;
 use crate::trouble::{Outcome, Trouble};
 
@@ -25,8 +25,9 @@ impl Rig {
             Some(other) => other,
             None => trouble,
         };
-        // A line with gaps makes a sound product look mute, or its answers wrong.
+        // A line with gaps makes a sound product look mute, or its answers wrong. No panic comes of it.
         if !matches!(trouble, Trouble::Rack(_))
+            && !self.shows_a_panic().await
             && let Some(gaps) = self.line_with_gaps().await
         {
             return Trouble::rack(format!("{trouble}; yet the console's line lost bytes: {gaps}"));
@@ -91,6 +92,19 @@ impl Rig {
             let found = listeners(&found.text(), port);
             self.ssh_server = Some(found).filter(|found| !found.is_empty());
         }
+    }
+
+    /// Whether the kernel of this boot died, other than as a case wants it.
+    async fn shows_a_panic(&mut self) -> bool {
+        let (console, mut cursor) = (self.parts.console.clone(), self.boot_cursor);
+        while cursor < console.sightings() {
+            let seen = console.sighting(&mut cursor).await.what;
+            let fatal = matches!(seen, Seen::Alarm(alarm) if alarm.is_fatal());
+            if fatal && !self.forgiven.covers(cursor) {
+                return true;
+            }
+        }
+        false
     }
 
     /// As the board itself knows it.

@@ -7,7 +7,7 @@ use regex::bytes::Regex;
 
 use super::Rig;
 use crate::deadline::Deadline;
-use crate::parts::Console;
+use crate::parts::{Console, Seen};
 
 /// No character twice, so that a gap is a gap. Nothing in it means anything to a shell, a login
 /// prompt or U-Boot.
@@ -23,12 +23,14 @@ const ECHO: Duration = Duration::from_millis(1500);
 
 impl Rig {
     /// What came back of what was typed, if that shows a line with gaps. `None` for a sound line,
-    /// for a board that echoes nothing, and for an emulator, whose line cannot lose anything.
+    /// for a board that echoes nothing, or whose bootloader or kernel starts meanwhile and takes what
+    /// it has time for, and for an emulator, whose line cannot lose anything.
     pub(super) async fn line_with_gaps(&mut self) -> Option<String> {
         if self.parts.board.is_emulated() {
             return None;
         }
         let console = self.parts.console.clone();
+        let mut cursor = console.sightings();
         // Whatever was going on there: a new prompt, and the echo that a command switched off.
         console.send(b"\x03\rstty echo\r").await.ok()?;
         let (mut back, mut echoes) = (0, 0);
@@ -42,6 +44,11 @@ impl Rig {
             if came * 2 > TYPED.len() {
                 echoes += 1;
                 back += came;
+            }
+        }
+        while cursor < console.sightings() {
+            if let Seen::Stage(_) = console.sighting(&mut cursor).await.what {
+                return None;
             }
         }
         let sent = echoes * TYPED.len();

@@ -32,6 +32,10 @@ pub(crate) struct Air {
     pub(crate) says: AtomicU64,
     pub(crate) loss: Mutex<Option<watch::Sender<Option<Trouble>>>>,
     pub(crate) saves: Mutex<starts::Saves>,
+    /// What is typed comes back, but for one letter; with a sighting each time, where there is one.
+    pub(crate) echoes_with_gaps: std::sync::atomic::AtomicBool,
+    pub(crate) shows_when_typed: Mutex<Option<Seen>>,
+    pub(crate) heard: Mutex<Vec<u8>>,
 }
 
 impl Air {
@@ -92,10 +96,17 @@ struct AirConsole(Arc<Air>);
 #[async_trait]
 impl Console for AirConsole {
     fn position(&self) -> u64 {
-        self.0.bytes.load(Ordering::SeqCst)
+        self.0.bytes.load(Ordering::SeqCst) + self.0.heard.lock().unwrap().len() as u64
     }
 
-    async fn send(&self, _bytes: &[u8]) -> Outcome {
+    async fn send(&self, bytes: &[u8]) -> Outcome {
+        if self.0.echoes_with_gaps.load(Ordering::SeqCst) {
+            self.0.heard.lock().unwrap().extend(bytes.iter().filter(|byte| **byte != b'K'));
+        }
+        let seen = self.0.shows_when_typed.lock().unwrap().clone();
+        if let Some(seen) = seen {
+            self.0.show(seen, "as it is typed to");
+        }
         Ok(())
     }
 
@@ -104,8 +115,10 @@ impl Console for AirConsole {
         Err(Trouble::unmet("nothing on the console"))
     }
 
-    fn read(&self, _from: u64, _most: usize) -> Outcome<Vec<u8>> {
-        Ok(Vec::new())
+    fn read(&self, from: u64, most: usize) -> Outcome<Vec<u8>> {
+        let begin = from.saturating_sub(self.0.bytes.load(Ordering::SeqCst)) as usize;
+        let heard = self.0.heard.lock().unwrap();
+        Ok(heard.iter().skip(begin).take(most).copied().collect())
     }
 
     fn tail(&self, _lines: usize) -> Vec<String> {

@@ -415,6 +415,25 @@ fn a_physical_board_without_a_byte_is_the_racks_until_it_speaks() {
     assert_eq!(verdict, Verdict::Fail, "{why}");
 }
 
+/// The verdict on a physical board whose line loses a letter of each echo.
+fn on_a_line_with_gaps(case: &'static [Case], when_typed: Option<Seen>) -> (Verdict, String) {
+    let air = Arc::new(Air::default());
+    air.echoes_with_gaps.store(true, Ordering::SeqCst);
+    *air.shows_when_typed.lock().unwrap() = when_typed;
+    verdict(&run_on(PHYSICAL, case, &air, 0), case[0].name)
+}
+
+#[test]
+fn a_line_with_gaps_is_the_racks_and_a_panic_or_a_reset_is_not() {
+    let (broken, why) = on_a_line_with_gaps(&[FAILS], None);
+    assert!(broken == Verdict::Broken && why.contains("characters typed as a test"), "{why}");
+    let (fail, why) = on_a_line_with_gaps(&[KERNEL], None);
+    assert!(fail == Verdict::Fail && why.contains("oh no") && !why.contains("lost"), "{why}");
+    // A bootloader reads what is typed when it has time for it.
+    let (fail, why) = on_a_line_with_gaps(&[FAILS], Some(Seen::Stage(Stage::Bootloader)));
+    assert!(fail == Verdict::Fail && !why.contains("lost"), "{why}");
+}
+
 #[test]
 fn a_panic_on_the_way_to_the_old_system_is_no_end_and_a_later_one_is() {
     let air = Arc::new(Air::default());

@@ -65,15 +65,32 @@ async fn pull(rig: &mut Rig, bench: &Bench) -> Outcome {
     let original = bench.must_run(rig, &[], &sum).await?;
 
     let reference = format!("127.0.0.1:{PORT}/hil/pulled:whole");
-    let start = rig.journal().clock().now();
-    bench.engine.pull(rig, &reference).await?;
-    rig.fact("lossy-pull.took", (rig.journal().clock().now() - start).as_secs_f64(), "s");
-    let dropped = rig.must(DROPPED).await?;
-    check!(dropped.parse::<u64>().is_ok_and(|n| n > 0), "the link lost `{dropped}` packets");
+    pull_with_losses(rig, bench, &reference).await?;
     let pulled = Container { image: &reference, command: &sum, ..Default::default() };
     let ran = bench.engine.run(rig, &pulled).await?;
     check!(ran.stdout == original, "what was pulled is not what was served: {ran:?}");
     bench.engine.must(rig, &["rmi", "--force", &reference]).await.map(drop)
+}
+
+/// A small image is some sixty packets of the loopback's size, of which one time in six none is lost:
+/// then it is pulled again.
+const PULLS: u32 = 8;
+
+/// Pulls until a pull had to do with losses.
+async fn pull_with_losses(rig: &mut Rig, bench: &Bench, reference: &str) -> Outcome {
+    let mut dropped = String::new();
+    for _ in 0..PULLS {
+        let start = rig.journal().clock().now();
+        bench.engine.pull(rig, reference).await?;
+        let took = (rig.journal().clock().now() - start).as_secs_f64();
+        dropped = rig.must(DROPPED).await?;
+        if dropped.parse::<u64>().is_ok_and(|lost| lost > 0) {
+            rig.fact("lossy-pull.took", took, "s");
+            return Ok(());
+        }
+        bench.engine.must(rig, &["rmi", "--force", reference]).await?;
+    }
+    Err(Trouble::product(format!("in {PULLS} pulls the link lost `{dropped}` packets")))
 }
 
 /// How many packets the link has lost.

@@ -103,7 +103,7 @@ impl Console for AirConsole {
         if self.0.echoes_with_gaps.load(Ordering::SeqCst) {
             self.0.heard.lock().unwrap().extend(bytes.iter().filter(|byte| **byte != b'K'));
         }
-        let seen = self.0.shows_when_typed.lock().unwrap().clone();
+        let seen = *self.0.shows_when_typed.lock().unwrap();
         if let Some(seen) = seen {
             self.0.show(seen, "as it is typed to");
         }

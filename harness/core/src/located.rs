@@ -138,13 +138,27 @@ fn place_of<'t, 'i>(
     })
 }
 
+/// What Debian, Go and Yocto call an architecture, and its name here: by its letters alone `arm64` is
+/// most like `arm`.
+const OTHER_NAMES: [(&str, &str); 5] = [
+    ("arm64", "aarch64"),
+    ("amd64", "x86_64"),
+    ("x86-64", "x86_64"),
+    ("armhf", "arm"),
+    ("armv7", "arm"),
+];
+
 /// "did you mean" for serde's "unknown field `x`, expected one of `a`, `b`".
 fn suggestion(message: &str) -> Option<String> {
     let unknown =
         message.strip_prefix("unknown field ").or(message.strip_prefix("unknown variant "))?;
     let mut quoted = unknown.split('`').skip(1).step_by(2);
     let wrong = quoted.next()?;
-    let near = nearest(wrong, quoted)?;
+    let other = OTHER_NAMES.iter().find(|(other, _)| *other == wrong).map(|(_, name)| *name);
+    let near = match quoted.clone().find(|candidate| Some(*candidate) == other) {
+        Some(name) => name,
+        None => nearest(wrong, quoted)?,
+    };
     Some(format!("did you mean `{near}`?"))
 }
 

@@ -103,8 +103,11 @@ fn marks_are_checked_against_real_lines() {
 
 #[test]
 fn a_wrong_architecture_says_what_there_is() {
-    let error = parse("title = \"X\"\narch = \"aarch46\"\n").unwrap_err();
-    assert_eq!(error.help.as_deref(), Some("did you mean `aarch64`?"), "{error}");
+    for (wrong, right) in [("aarch46", "aarch64"), ("arm64", "aarch64"), ("amd64", "x86_64")] {
+        let error = parse(&format!("title = \"X\"\narch = \"{wrong}\"\n")).unwrap_err();
+        let help = format!("did you mean `{right}`?");
+        assert_eq!(error.help.as_deref(), Some(help.as_str()), "{error}");
+    }
 }
 
 #[test]

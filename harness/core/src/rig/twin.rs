@@ -15,8 +15,9 @@ use crate::plan::derive_seed;
 /// Where the program may stand: the first of these from which it runs.
 const PLACES: &str = "/run /tmp /dev/shm";
 
-/// Bytes of seed, as text, that the program's argument begins with.
-const SEED: usize = 64;
+/// Bytes of seed, as text, that the program's argument begins with: as much as a case's seed holds, and
+/// no more, since each character is typed and echoed.
+const SEED: usize = 16;
 
 /// Characters of the time behind the seed: 4 bits in each, the highest first.
 const TIME: usize = 8;
@@ -55,8 +56,7 @@ pub(super) fn stays(status: i32) -> (bool, bool) {
 
 /// The program's argument, that sets a fork's clock and gives it random numbers of its own.
 pub(super) fn own_state(seed: u64) -> String {
-    let part = |n: u32| format!("{:016x}", derive_seed(seed, &format!("fork/{n}")));
-    let seed: String = (0..SEED as u32 / 16).map(part).collect();
+    let seed = format!("{:0SEED$x}", derive_seed(seed, "fork"));
     let now = now();
     let nibble = |nth: usize| char::from(b'@' | (now >> (4 * (TIME - 1 - nth)) & 15) as u8);
     seed + &(0..TIME).map(nibble).collect::<String>()
@@ -96,14 +96,14 @@ const X86_64: [u8; 107] = [
     0x89, 0xc3, 0x89, 0xc7,          // mov ebx, eax; mov edi, eax
     0x48, 0x8b, 0x6c, 0x24, 0x10,    // mov rbp, [rsp + 16] (argv[1])
     0x48, 0x89, 0xee,                // mov rsi, rbp
-    0x6a, 0x40, 0x5a,                // push 64; pop rdx
+    0x6a, 0x10, 0x5a,                // push 16; pop rdx
     0x6a, 0x01, 0x58, 0x0f, 0x05,    // push 1; pop rax; syscall (write)
     0x89, 0xdf,                      // mov edi, ebx
     0xbe, 0x07, 0x52, 0, 0,          // mov esi, 0x5207 (RNDRESEEDCRNG)
     0x31, 0xd2,                      // xor edx, edx
     0x6a, 0x10, 0x58, 0x0f, 0x05,    // push 16; pop rax; syscall (ioctl)
     0x89, 0xc3,                      // mov ebx, eax
-    0x48, 0x83, 0xc5, 0x40,          // add rbp, 64
+    0x48, 0x83, 0xc5, 0x10,          // add rbp, 16
     0x31, 0xc0,                      // xor eax, eax
     0x6a, 0x08, 0x59,                // push 8; pop rcx
     0x0f, 0xb6, 0x55, 0,             // next: movzx edx, byte [rbp]
@@ -131,7 +131,7 @@ const AARCH64: [u32; 35] = [
     0xaa00_03f3, // mov x19, x0
     0xf940_0bf4, // ldr x20, [sp, #16] (argv[1])
     0xaa14_03e1, // mov x1, x20
-    0xd280_0802, // mov x2, #64
+    0xd280_0202, // mov x2, #16
     0xd280_0808, // mov x8, #64 (write)
     0xd400_0001, // svc #0
     0xaa13_03e0, // mov x0, x19
@@ -140,7 +140,7 @@ const AARCH64: [u32; 35] = [
     0xd280_03a8, // mov x8, #29 (ioctl)
     0xd400_0001, // svc #0
     0xd37f_fc13, // lsr x19, x0, #63: 1 if it failed
-    0x9101_0294, // add x20, x20, #64
+    0x9100_4294, // add x20, x20, #16
     0xd280_0101, // mov x1, #8
     0xd280_0002, // mov x2, #0
     0x3840_1683, // next: ldrb w3, [x20], #1
@@ -168,7 +168,7 @@ const ARM: [u32; 36] = [
     0xe1a0_4000, // mov r4, r0
     0xe59d_5008, // ldr r5, [sp, #8] (argv[1])
     0xe1a0_1005, // mov r1, r5
-    0xe3a0_2040, // mov r2, #64
+    0xe3a0_2010, // mov r2, #16
     0xe3a0_7004, // mov r7, #4 (write)
     0xef00_0000, // svc #0
     0xe1a0_0004, // mov r0, r4
@@ -177,7 +177,7 @@ const ARM: [u32; 36] = [
     0xe3a0_7036, // mov r7, #54 (ioctl)
     0xef00_0000, // svc #0
     0xe1a0_4fa0, // lsr r4, r0, #31: 1 if it failed
-    0xe285_5040, // add r5, r5, #64
+    0xe285_5010, // add r5, r5, #16
     0xe3a0_1008, // mov r1, #8
     0xe3a0_2000, // mov r2, #0
     0xe4d5_3001, // next: ldrb r3, [r5], #1

@@ -231,6 +231,30 @@ async fn a_command_past_its_deadline_is_unmet_and_the_next_one_runs() {
     assert_eq!(shell.exec("echo next", soon()).await.unwrap().text(), "next");
 }
 
+/// An address that leads to the server for one connection, and for no other after it.
+fn once(server: &Server) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, server) = (listener.local_addr().unwrap(), server.address);
+    std::thread::spawn(move || {
+        let ends = (listener.accept().unwrap().0, TcpStream::connect(server).unwrap());
+        drop(listener);
+        let mut there = (ends.0.try_clone().unwrap(), ends.1.try_clone().unwrap());
+        let mut back = (ends.1, ends.0);
+        std::thread::spawn(move || std::io::copy(&mut there.0, &mut there.1));
+        let _ = std::io::copy(&mut back.0, &mut back.1);
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_board_that_cannot_be_reached_any_more_is_a_transport_error() {
+    let server = Server::start();
+    let (address, key) = (once(&server), Some(server.file("key")));
+    let mut shell = SshShell::new(SshTarget { address, user: user(), key, password: None });
+    let late = shell.exec("sleep 600", Deadline::within(secs(3))).await;
+    assert!(matches!(&late, Err(Trouble::Transport(why)) if why.contains("connect: ")), "{late:?}");
+}
+
 #[tokio::test]
 async fn a_dropped_command_cuts_its_connection_and_the_next_one_runs() {
     let server = Server::start();

@@ -9,7 +9,7 @@ mod worker;
 
 use std::fs::File;
 use std::io::{Read, Write, empty};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,9 @@ const MOST: usize = 16 << 20;
 
 /// How long past a deadline the thread may take to notice it, before it is left behind.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// How long a board's kernel, which takes connections by itself, may need to take one.
+const REACH: Duration = Duration::from_secs(5);
 
 /// A shell over SSH.
 pub struct SshShell {
@@ -94,6 +97,28 @@ impl SshShell {
             }
             Some(Ok(Err(_))) | None => Err(Trouble::rack(format!("{what}: the SSH thread ended"))),
             Some(Err(_)) => Err(Trouble::unmet(format!("{what} did not end within {deadline}"))),
+        }
+    }
+}
+
+impl SshShell {
+    /// Runs `work` that is the board's to end. A deadline that passes says nothing of the product where
+    /// not even its kernel can be reached any more: then the network may have gone.
+    async fn at_work<T: Send + 'static>(
+        &mut self,
+        what: &str,
+        deadline: Deadline,
+        progress: Option<(Progress<'_>, watch::Receiver<(u64, u64)>)>,
+        work: impl FnOnce(&mut Wire, Instant) -> Step<T> + Send + 'static,
+    ) -> Outcome<T> {
+        self.open(deadline).await?;
+        let ended = self.on_wire(what, deadline, progress, work).await;
+        let Err(Trouble::Unmet(why)) = ended else { return ended };
+        let address = self.target.address;
+        let reached = move || TcpStream::connect_timeout(&address, REACH);
+        match tokio::task::spawn_blocking(reached).await {
+            Ok(Err(lost)) => Err(Trouble::transport(format!("{why}; {address}: connect: {lost}"))),
+            _ => Err(Trouble::unmet(why)),
         }
     }
 }
@@ -227,11 +252,10 @@ impl Shell for SshShell {
     }
 
     async fn exec(&mut self, command: &str, deadline: Deadline) -> Outcome<Output> {
-        self.open(deadline).await?;
         let text = command.to_string();
         let work = move |wire: &mut Wire, until: Instant| collect(wire, &text, until);
         let head: String = command.chars().take(80).collect();
-        self.on_wire(&format!("`{head}` over SSH"), deadline, None, work).await
+        self.at_work(&format!("`{head}` over SSH"), deadline, None, work).await
     }
 
     async fn upload(
@@ -243,11 +267,10 @@ impl Shell for SshShell {
     ) -> Outcome {
         let what = format!("upload of {} to {remote} over SSH", local.display());
         let file = File::open(local).map_err(|why| Trouble::rack(format!("{what}: {why}")))?;
-        self.open(deadline).await?;
         let (steps, receiver) = watch::channel((0, 0));
         let remote = remote.to_string();
         let work = move |wire: &mut Wire, until| upload(wire, file, &remote, &steps, until);
-        self.on_wire(&what, deadline, Some((progress, receiver)), work).await
+        self.at_work(&what, deadline, Some((progress, receiver)), work).await
     }
 
     async fn download(
@@ -259,11 +282,10 @@ impl Shell for SshShell {
     ) -> Outcome {
         let what = format!("download of {remote} to {} over SSH", local.display());
         let file = File::create(local).map_err(|why| Trouble::rack(format!("{what}: {why}")))?;
-        self.open(deadline).await?;
         let (steps, receiver) = watch::channel((0, 0));
         let remote = remote.to_string();
         let work = move |wire: &mut Wire, until| download(wire, &remote, file, &steps, until);
-        self.on_wire(&what, deadline, Some((progress, receiver)), work).await
+        self.at_work(&what, deadline, Some((progress, receiver)), work).await
     }
 
     async fn dial(
@@ -272,10 +294,9 @@ impl Shell for SshShell {
         request: &[u8],
         deadline: Deadline,
     ) -> Outcome<Vec<u8>> {
-        self.open(deadline).await?;
         let request = request.to_vec();
         let work = move |wire: &mut Wire, until| wire.link(until)?.dial(to, &request, MOST, until);
-        self.on_wire(&format!("port {} of the board", to.port()), deadline, None, work).await
+        self.at_work(&format!("port {} of the board", to.port()), deadline, None, work).await
     }
 
     fn forget(&mut self) {

@@ -10,7 +10,8 @@ use crate::bench::Bench;
 const FOLDER: &str = "/tmp/hil-registry";
 const PORT: u16 = 15_000;
 
-/// Lays an image's archive out as a registry's answers (distribution's HTTP API, version 2).
+/// Lays an image's archive out as a registry's answers (distribution's HTTP API, version 2), with a
+/// layer of random bytes that no engine has seen before: of an image that it knows, it pulls nothing.
 const LAY_OUT: &str = r#"rm -rf $D && mkdir -p $D/x $D/v2/hil/pulled/blobs $D/v2/hil/pulled/manifests &&
 cd $D && tar xf $ARCHIVE -C x && cd v2/hil/pulled
 sum() { echo sha256:$(sha256sum "$1" | cut -d' ' -f1); }
@@ -22,11 +23,14 @@ blob() {
 x=$D/x type=application/vnd.docker
 config=$(sed 's/.*"Config":"\([^"]*\)".*/\1/' $x/manifest.json)
 layers=$(sed 's/.*"Layers":\[\([^]]*\)\].*/\1/; s/[",]/ /g' $x/manifest.json)
-config=$(blob $x/$config $type.container.image.v1+json)
 list=
-for layer in $layers; do
+head -c SIZE /dev/urandom >$x/payload && tar cf $x/payload.tar -C $x payload || exit 1
+sed -i 's/"diff_ids":\[\([^]]*\)\]/"diff_ids":[\1,"'$(sum $x/payload.tar)'"]/' $x/$config
+sha256sum <$x/payload >$D/payload.sum
+for layer in $layers payload.tar; do
     list=$list${list:+,}$(blob $x/$layer $type.image.rootfs.diff.tar.gzip)
 done
+config=$(blob $x/$config $type.container.image.v1+json)
 printf '{"schemaVersion":2,"mediaType":"%s","config":%s,"layers":[%s]}' \
     $type.distribution.manifest.v2+json "$config" "$list" >manifests/whole
 cp manifests/whole manifests/$(sum manifests/whole)"#;
@@ -45,53 +49,58 @@ printf 'HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %s\r\nConnection: clo
 /// What a field installation may have: a slow uplink that loses one packet in thirty.
 const LINK: &str = "rate 4mbit delay 30ms loss 3%";
 
+/// Bytes of the layer that is pulled: at this link's rate two seconds of it, in hundreds of packets.
+const PAYLOAD: u64 = 1 << 20;
+
+/// An Ethernet's. A loopback's own packets are so large that a whole image is a few of them.
+const MTU: u32 = 1500;
+
 pub(super) async fn lossy_pull(rig: &mut Rig, bench: &Bench) -> Outcome {
+    let mtu = rig.must("cat /sys/class/net/lo/mtu").await?;
     let shaped = rig.run(&format!("tc qdisc replace dev lo root netem {LINK}")).await?;
     if !shaped.ok() {
         return Err(finding(format!("this kernel cannot slow a link down: {}", shaped.said())));
     }
+    rig.must(&format!("echo {MTU} >/sys/class/net/lo/mtu")).await?;
     let outcome = pull(rig, bench).await;
-    rig.run(&format!("tc qdisc del dev lo root; rm -rf {FOLDER}")).await?;
+    let undo =
+        format!("tc qdisc del dev lo root; echo {mtu} >/sys/class/net/lo/mtu; rm -rf {FOLDER}");
+    rig.run(&undo).await?;
     outcome
 }
 
 async fn pull(rig: &mut Rig, bench: &Bench) -> Outcome {
-    rig.must(&format!("D={FOLDER}; ARCHIVE={}; {LAY_OUT}", bench.archive)).await?;
+    let lay_out = LAY_OUT.replace("SIZE", &PAYLOAD.to_string());
+    rig.must(&format!("D={FOLDER}; ARCHIVE={}; {lay_out}", bench.archive)).await?;
     let port = PORT.to_string();
     let mount = format!("--volume={FOLDER}:/registry");
     let serve = ["nc", "-ll", "-p", &port, "-e", "sh", "-c", ANSWER];
     bench.start(rig, "registry", &["--network=host", &mount], &serve).await?;
-    let sum = ["sha256sum", "/bin/busybox"];
-    let original = bench.must_run(rig, &[], &sum).await?;
 
     let reference = format!("127.0.0.1:{PORT}/hil/pulled:whole");
-    pull_with_losses(rig, bench, &reference).await?;
-    let pulled = Container { image: &reference, command: &sum, ..Default::default() };
+    let before = dropped(rig).await?;
+    let start = rig.journal().clock().now();
+    bench.engine.pull(rig, &reference).await?;
+    let took = (rig.journal().clock().now() - start).as_secs_f64();
+    let lost = dropped(rig).await? - before;
+    rig.fact("lossy-pull.took", took, "s");
+    rig.fact("lossy-pull.lost", lost as f64, "packets");
+    check!(lost > 0, "the link lost no packet of the pull: nothing was tried");
+
+    let command = ["sh", "-c", "sha256sum </payload"];
+    let pulled = Container { image: &reference, command: &command, ..Default::default() };
     let ran = bench.engine.run(rig, &pulled).await?;
-    check!(ran.stdout == original, "what was pulled is not what was served: {ran:?}");
+    let served = rig.must(&format!("cat {FOLDER}/payload.sum")).await?;
+    check!(
+        ran.stdout.trim() == served,
+        "what was pulled is not what was served ({served}): {ran:?}"
+    );
     bench.engine.must(rig, &["rmi", "--force", &reference]).await.map(drop)
 }
 
-/// A small image is some sixty packets of the loopback's size, of which one time in six none is lost:
-/// then it is pulled again.
-const PULLS: u32 = 8;
-
-/// Pulls until a pull had to do with losses.
-async fn pull_with_losses(rig: &mut Rig, bench: &Bench, reference: &str) -> Outcome {
-    let mut dropped = String::new();
-    for _ in 0..PULLS {
-        let start = rig.journal().clock().now();
-        bench.engine.pull(rig, reference).await?;
-        let took = (rig.journal().clock().now() - start).as_secs_f64();
-        dropped = rig.must(DROPPED).await?;
-        if dropped.parse::<u64>().is_ok_and(|lost| lost > 0) {
-            rig.fact("lossy-pull.took", took, "s");
-            return Ok(());
-        }
-        bench.engine.must(rig, &["rmi", "--force", reference]).await?;
-    }
-    Err(Trouble::product(format!("in {PULLS} pulls the link lost `{dropped}` packets")))
-}
-
 /// How many packets the link has lost.
-const DROPPED: &str = "tc -s qdisc show dev lo | sed -n 's/.*dropped \\([0-9]*\\).*/\\1/p'";
+async fn dropped(rig: &mut Rig) -> Outcome<u64> {
+    let told =
+        rig.must("tc -s qdisc show dev lo | sed -n 's/.*dropped \\([0-9]*\\).*/\\1/p'").await?;
+    told.parse().ok().or_fail(format!("`tc` told no number of lost packets but `{told}`"))
+}

@@ -17,6 +17,20 @@ const DISK: &str = "dev=$(readlink -f $(df -P FOLDER | tail -n 1 | cut -d' ' -f1
 const RATE: u64 = 1 << 20;
 const WRITES: u64 = 4 << 20;
 
+/// Some engines refuse a limit that the kernel does not know, others only warn of it.
+async fn must_have_io(rig: &mut Rig) -> Outcome {
+    let controllers = rig.run("cat /sys/fs/cgroup/cgroup.controllers").await?;
+    if !controllers.ok() || controllers.text().split_whitespace().any(|known| known == "io") {
+        return Ok(());
+    }
+    let off = "grep -o 'cgroup_disable=[^ ]*' /proc/cmdline";
+    let why = match rig.run(off).await?.text() {
+        off if off.is_empty() => "the kernel has no io controller for control groups".into(),
+        off => format!("the kernel was booted with {off}"),
+    };
+    Err(finding(format!("no container's writing can be limited here: {why}")))
+}
+
 pub(super) async fn io_bandwidth(rig: &mut Rig, bench: &Bench) -> Outcome {
     let neighbour = Neighbour::start(rig, bench).await?;
     let root = bench.setup(rig).await?.root;
@@ -24,6 +38,7 @@ pub(super) async fn io_bandwidth(rig: &mut Rig, bench: &Bench) -> Outcome {
     let Some((number, disk)) = found.split_once('\n') else {
         return Err(finding(format!("no disk stands under {root} whose speed could be limited")));
     };
+    must_have_io(rig).await?;
     let limit = format!("--device-write-bps={disk}:{RATE}");
     // An anonymous volume is on the disk itself, not on the layers of the image.
     let hog = bench.start(rig, "hog", &[&limit, "--volume=/disk"], SLEEP).await?;

@@ -128,6 +128,8 @@ pub struct Kept {
     /// The session on its console.
     pub login: Option<String>,
     pub ssh: Option<String>,
+    /// The inodes of the sockets that its SSH server listened on.
+    pub ssh_server: Option<Vec<String>>,
     /// Where on it the program is that makes a fork a board of its own.
     pub twin: Option<String>,
 }

@@ -29,6 +29,7 @@ impl Rig {
             boot_times: self.boot_times.clone(),
             login: self.parts.login.as_ref().and_then(|shell| shell.keep()),
             ssh: self.parts.ssh.as_ref().and_then(|shell| shell.keep()),
+            ssh_server: self.ssh_server.clone(),
         };
         let begun = self.journal.clock().now();
         let forks = self.parts.power.forks().ok_or_else(cannot)?;
@@ -59,6 +60,7 @@ impl Rig {
         self.begin_boot(sighted);
         self.powered_position = self.parts.console.position();
         self.boot_times = kept.boot_times;
+        self.ssh_server = kept.ssh_server;
         let shells = [(&mut self.parts.login, kept.login), (&mut self.parts.ssh, kept.ssh)];
         for (shell, kept) in shells {
             shell.iter_mut().for_each(|shell| shell.recall(kept.as_deref()));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Rig;
+use super::{Rig, line};
 use crate::address::{ADDRESSES, own_address};
 use crate::deadline::{Deadline, secs};
 use crate::parts::{Alarm, Seen, Sighting};
@@ -27,23 +27,31 @@ impl Rig {
         };
         // A line with gaps makes a sound product look mute, or its answers wrong. No panic comes of it.
         if !matches!(trouble, Trouble::Rack(_))
-            && !self.shows_a_panic().await
+            && self.kernel_alarm(|alarm| alarm.is_fatal()).await.is_none()
             && let Some(gaps) = self.line_with_gaps().await
         {
             return Trouble::rack(format!("{trouble}; yet the console's line lost bytes: {gaps}"));
         }
         let Trouble::Transport(what) = trouble else { return trouble };
         let settled = match self.ssh_alive().await {
-            Ok(Alive::Yes) => Trouble::rack(format!(
-                "{what}; yet on the console the board is healthy and its SSH server runs"
-            )),
+            Ok(Alive::Yes) => match self.kernel_alarm(|alarm| alarm == Alarm::Oops).await {
+                // A network driver that died leaves a server that listens.
+                Some(oops) => {
+                    Trouble::product(format!("{what}; on the console: {}", oops.line.trim()))
+                }
+                None => Trouble::rack(format!(
+                    "{what}; yet on the console the board is healthy and its SSH server runs"
+                )),
+            },
             Ok(Alive::No(why)) => Trouble::product(format!("{what}; on the console: {why}")),
             Ok(Alive::Unknown) => Trouble::rack(format!("{what}; no console login to ask over")),
             Err(Trouble::Rack(why)) => Trouble::rack(format!("{what}; {why}")),
-            Err(_) if self.is_mute() => Trouble::rack(format!("{what}; {MUTE}")),
-            Err(error) => {
-                Trouble::product(format!("{what}; and the console does not answer either: {error}"))
-            }
+            Err(error) => match self.unheard() {
+                Some(why) => Trouble::rack(format!("{what}; {why}")),
+                None => Trouble::product(format!(
+                    "{what}; and the console does not answer either: {error}"
+                )),
+            },
         };
         // The question itself took time in which the loss may have become known.
         self.loss_within(Duration::ZERO).await.unwrap_or(settled)
@@ -94,17 +102,19 @@ impl Rig {
         }
     }
 
-    /// Whether the kernel of this boot died, other than as a case wants it.
-    async fn shows_a_panic(&mut self) -> bool {
-        let (console, mut cursor) = (self.parts.console.clone(), self.boot_cursor);
+    /// The first alarm `of_a_kind` of this boot's kernel since the last case ended, other than as this
+    /// one wants it.
+    async fn kernel_alarm(&mut self, of_a_kind: fn(Alarm) -> bool) -> Option<Sighting> {
+        let console = self.parts.console.clone();
+        let mut cursor = self.boot_cursor.max(self.case_cursor);
         while cursor < console.sightings() {
-            let seen = console.sighting(&mut cursor).await.what;
-            let fatal = matches!(seen, Seen::Alarm(alarm) if alarm.is_fatal());
-            if fatal && !self.forgiven.covers(cursor) {
-                return true;
+            let sighting = console.sighting(&mut cursor).await;
+            let meant = matches!(sighting.what, Seen::Alarm(alarm) if of_a_kind(alarm));
+            if meant && !self.forgiven.covers(cursor) {
+                return Some(sighting);
             }
         }
-        false
+        None
     }
 
     /// As the board itself knows it.
@@ -112,15 +122,25 @@ impl Rig {
         self.parts.image.ssh.as_ref().map_or(22, |ssh| ssh.port)
     }
 
-    /// Whether nothing tells a dead board from a bad cable: not one byte came since power-on.
-    /// An emulator's console cannot come loose (DESIGN, "Silence").
-    fn is_mute(&self) -> bool {
-        !self.parts.board.is_emulated() && self.parts.console.position() == self.powered_position
+    /// Why nothing tells a dead board from a bad line: not one byte of text came since power-on. An
+    /// emulator's console cannot come loose (DESIGN, "Silence").
+    fn unheard(&self) -> Option<&'static str> {
+        let (console, powered) = (&self.parts.console, self.powered_position);
+        if self.parts.board.is_emulated() {
+            return None;
+        }
+        if console.position() == powered {
+            return Some(MUTE);
+        }
+        // The last of it: a boot ROM may speak at another rate than everything after it.
+        let from = powered.max(console.position().saturating_sub(JUDGED));
+        let heard = console.read(from, JUDGED as usize).unwrap_or_default();
+        line::is_noise(&heard).then_some(NOISE)
     }
 
     pub(super) fn missed(&self, stage: Stage, why: String) -> Trouble {
-        if self.is_mute() {
-            return Trouble::rack(format!("{stage} was not reached: {why}; {MUTE}"));
+        if let Some(unheard) = self.unheard() {
+            return Trouble::rack(format!("{stage} was not reached: {why}; {unheard}"));
         }
         let last = self.boot_times.keys().next_back();
         let got = last.map_or("no stage was seen".into(), |s| format!("the last stage seen: {s}"));
@@ -136,7 +156,7 @@ impl Rig {
     /// The trouble of a board that should be ready and gives no shell.
     pub(super) fn no_login(&self, shell: &str, trouble: Trouble) -> Trouble {
         match trouble {
-            Trouble::Unmet(why) if self.is_mute() => self.missed(Stage::Ready, why),
+            Trouble::Unmet(why) if self.unheard().is_some() => self.missed(Stage::Ready, why),
             other if self.has_mark(Stage::Ready) => {
                 other.while_doing(format_args!("ready mark seen, but {shell} login"))
             }
@@ -156,6 +176,13 @@ enum Alive {
 /// What to do about a board that never said anything.
 const MUTE: &str = "the console stayed silent since power-on: no byte came; check that the board \
      gets power, and the serial line's wiring, port and baud rate";
+
+/// What to do about a board whose bytes are no text.
+const NOISE: &str = "what came on the console since power-on is no text: check the serial line's baud \
+     rate, ground and voltage";
+
+/// How much of what a board said is looked at for that.
+const JUDGED: u64 = 4096;
 
 /// An emulator's death shows first as a broken connection: its own report may take this long.
 const LOSS_GRACE: Duration = Duration::from_millis(500);

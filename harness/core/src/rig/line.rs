@@ -8,10 +8,15 @@ use regex::bytes::Regex;
 use super::Rig;
 use crate::deadline::Deadline;
 use crate::parts::{Console, Seen};
+use crate::stage::Stage;
+use crate::trouble::Outcome;
 
 /// No character twice, so that a gap is a gap. Nothing in it means anything to a shell, a login
 /// prompt or U-Boot.
 const TYPED: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+/// What a UART's buffer holds at least: a bootloader that is busy takes in no more.
+const PIECE: usize = 16;
 
 /// Kills the line that was typed, in a terminal's cooked mode and in every shell's editor.
 const ERASE: u8 = 0x15;
@@ -20,6 +25,9 @@ const ROUNDS: usize = 12;
 
 /// An echo at 9600 baud takes 65 ms for the whole of it.
 const ECHO: Duration = Duration::from_millis(1500);
+
+/// Nothing more comes when nothing has come for this long.
+const QUIET: Duration = Duration::from_millis(100);
 
 impl Rig {
     /// What came back of what was typed, if that shows a line with gaps. `None` for a sound line,
@@ -32,7 +40,8 @@ impl Rig {
         let console = self.parts.console.clone();
         let mut cursor = console.sightings();
         // Whatever was going on there: a new prompt, and the echo that a command switched off.
-        console.send(b"\x03\rstty echo\r").await.ok()?;
+        send(&*console, b"\x03\rstty echo\r").await.ok()?;
+        quiet(&*console).await;
         let (mut back, mut echoes) = (0, 0);
         for round in 0..ROUNDS {
             // A board that does not echo at all says nothing of its line.
@@ -47,8 +56,10 @@ impl Rig {
             }
         }
         while cursor < console.sightings() {
-            if let Seen::Stage(_) = console.sighting(&mut cursor).await.what {
-                return None;
+            // A login prompt is a stage, too, and the answer to a ^C.
+            match console.sighting(&mut cursor).await.what {
+                Seen::Stage(stage) if stage <= Stage::Kernel => return None,
+                _ => {}
             }
         }
         let sent = echoes * TYPED.len();
@@ -59,16 +70,57 @@ impl Rig {
 /// Types the test once; how many of its characters come back in order.
 async fn echo(console: &dyn Console) -> usize {
     let from = console.position();
-    if console.send(TYPED).await.is_err() {
-        return 0;
-    }
-    if let Ok(last) = Regex::new("YZ") {
-        // Where the end is lost, what came within the deadline is what came.
-        let _ = console.expect(from, &last, Deadline::within(ECHO)).await;
+    for piece in TYPED.chunks(PIECE) {
+        let before = console.position();
+        if send(console, piece).await.is_err() {
+            return 0;
+        }
+        let end = String::from_utf8_lossy(&piece[piece.len() - 1..]).into_owned();
+        if let Ok(end) = Regex::new(&end) {
+            // Where the end is lost, what came within the deadline is what came.
+            let _ = console.expect(before, &end, Deadline::within(ECHO)).await;
+        }
+        if console.position() == before {
+            return 0;
+        }
     }
     let heard = console.read(from, 4096).unwrap_or_default();
-    let _ = console.send(&[ERASE]).await;
+    // How a terminal shows that it erased is longer than what it erases.
+    if send(console, &[ERASE]).await.is_ok() {
+        quiet(console).await;
+    }
     in_order(&heard)
+}
+
+/// Types, unless the line takes nothing any more: where it has hardware flow control, that is the
+/// board's to say.
+async fn send(console: &dyn Console, bytes: &[u8]) -> Outcome {
+    Deadline::within(ECHO).bound("typing on the console", console.send(bytes)).await
+}
+
+/// Waits for the end of what comes, no longer than for an echo.
+async fn quiet(console: &dyn Console) {
+    let deadline = Deadline::within(ECHO);
+    loop {
+        let before = console.position();
+        tokio::time::sleep(QUIET).await;
+        if console.position() == before || deadline.passed() {
+            return;
+        }
+    }
+}
+
+/// Whether a line brought nothing that a board may have said: zeros and ones of a wire that floats, or
+/// what a wrong baud rate makes of text.
+pub(super) fn is_noise(heard: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(heard);
+    let is_text = |char: &char| !char.is_control() || "\r\n\t\x07\x08\x1b".contains(*char);
+    let (text, all) = (
+        text.chars().filter(|char| is_text(char) && *char != char::REPLACEMENT_CHARACTER).count(),
+        text.chars().count(),
+    );
+    // Few bytes of a board that starts prove nothing, unless they are no text at all.
+    all > 0 && (text == 0 || all >= 64 && text * 2 < all)
 }
 
 /// How many characters of the test are found in `heard`, each after the one before it.
@@ -99,5 +151,17 @@ mod tests {
         assert_eq!(in_order(&[b"\r\n# ".as_slice(), TYPED, b"\r\n"].concat()), TYPED.len());
         assert!(in_order(b"[   12.3] random kernel message") * 2 < TYPED.len());
         assert_eq!(in_order(b""), 0);
+    }
+
+    #[test]
+    fn what_no_board_says_is_noise() {
+        assert!(is_noise(b"\0") && is_noise(b"\xff\0\0"));
+        let at_half_the_rate = b"\x9e\xf8\x06\x80\xe6x\x98\xfe".repeat(32);
+        assert!(is_noise(&at_half_the_rate));
+        for said in
+            [b"".as_slice(), b"\0U-Boot SPL", b"\x1b[1mLade M\xc3\xbcll\x1b[0m\r\n", b"U\xff"]
+        {
+            assert!(!is_noise(said), "{said:?}");
+        }
     }
 }

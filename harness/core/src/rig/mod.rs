@@ -73,6 +73,8 @@ pub struct Rig {
     powered_position: u64,
     /// Sightings before this cursor belong to an earlier boot.
     boot_cursor: u64,
+    /// Sightings before this one came before the last case ended.
+    case_cursor: u64,
     /// Sightings before this one belong to an earlier session of the board.
     session_cursor: u64,
     /// Seconds from power-on to each stage of the last boot.
@@ -108,6 +110,7 @@ impl Rig {
             powered_at: Duration::ZERO,
             powered_position: 0,
             boot_cursor: session_cursor,
+            case_cursor: session_cursor,
             session_cursor,
             boot_times: BTreeMap::new(),
             ssh_server: None,
@@ -181,6 +184,9 @@ impl Rig {
 
     /// Who runs now, for the `attempt`-th time (from 1); set by the runner.
     pub fn set_case(&mut self, case: Option<PlannedCase>, attempt: u32) {
+        if case.is_none() {
+            self.case_cursor = self.parts.console.sightings();
+        }
         (self.case, self.attempt) = (case, attempt);
         self.failed_subtests.clear();
         self.cuts.clear();

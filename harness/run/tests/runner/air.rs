@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use hil_core::address::ADDRESSES;
 use hil_core::deadline::Deadline;
 use hil_core::event::{Event, Sink, What};
 use hil_core::parts::{
@@ -36,6 +37,10 @@ pub(crate) struct Air {
     pub(crate) echoes_with_gaps: std::sync::atomic::AtomicBool,
     pub(crate) shows_when_typed: Mutex<Option<Seen>>,
     pub(crate) heard: Mutex<Vec<u8>>,
+    /// What each power-on brings to the console.
+    pub(crate) babble: Mutex<Vec<u8>>,
+    /// The inode of the socket its SSH server listens on; 0: it has none.
+    pub(crate) ssh_socket: AtomicU32,
 }
 
 impl Air {
@@ -44,6 +49,16 @@ impl Air {
         let sighting = Sighting { at, offset: 0, line: line.into(), what };
         self.sightings.lock().unwrap().push(sighting);
         self.news.notify_waiters();
+    }
+
+    /// What a board's shell answers that is asked for its sockets.
+    fn sockets(&self, command: &str) -> String {
+        match self.ssh_socket.load(Ordering::SeqCst) {
+            inode if inode > 0 && command.contains("/proc/net/tcp") => format!(
+                "0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 {inode}"
+            ),
+            _ => String::new(),
+        }
     }
 
     pub(crate) fn lose(&self) {
@@ -64,6 +79,7 @@ impl Power for AirPower {
     async fn on(&mut self) -> Outcome {
         self.0.power_ons.fetch_add(1, Ordering::SeqCst);
         self.0.bytes.fetch_add(self.0.says.load(Ordering::SeqCst), Ordering::SeqCst);
+        self.0.heard.lock().unwrap().extend(&*self.0.babble.lock().unwrap());
         if let Some(loss) = &*self.0.loss.lock().unwrap() {
             loss.send_replace(None);
         }
@@ -167,14 +183,46 @@ impl Shell for AirShell {
 
     async fn exec(&mut self, command: &str, _deadline: Deadline) -> Outcome<Output> {
         let twin = command.contains(TWIN_NAME) && !self.0.saves.lock().unwrap().noexec;
-        let stdout = if twin { TWIN.into() } else { Vec::new() };
-        Ok(Output { stdout, ..Output::default() })
+        let stdout = match command {
+            _ if twin => TWIN.to_string(),
+            _ if command == ADDRESSES => "2: eth0    inet 10.0.2.15/24 scope global eth0".into(),
+            _ => self.0.sockets(command),
+        };
+        Ok(Output { stdout: stdout.into(), ..Output::default() })
     }
 
     async fn exec_bare(&mut self, command: &str, _deadline: Deadline) -> Outcome<Output> {
         // As the program ends that has done all it was to do.
         let status = if command.starts_with(TWIN) { 0x40 } else { 127 };
         Ok(Output { status, ..Output::default() })
+    }
+
+    async fn upload(&mut self, _: &Path, _: &str, _: Progress<'_>, _: Deadline) -> Outcome {
+        Ok(())
+    }
+
+    async fn download(&mut self, _: &str, _: &Path, _: Progress<'_>, _: Deadline) -> Outcome {
+        Ok(())
+    }
+
+    fn forget(&mut self) {}
+}
+
+/// A board's SSH; its cases do not use it.
+struct AirSsh(Arc<Air>);
+
+#[async_trait]
+impl Shell for AirSsh {
+    fn name(&self) -> &'static str {
+        "ssh"
+    }
+
+    async fn open(&mut self, _: Deadline) -> Outcome {
+        Ok(())
+    }
+
+    async fn exec(&mut self, command: &str, _: Deadline) -> Outcome<Output> {
+        Ok(Output { stdout: self.0.sockets(command).into(), ..Output::default() })
     }
 
     async fn upload(&mut self, _: &Path, _: &str, _: Progress<'_>, _: Deadline) -> Outcome {
@@ -195,13 +243,15 @@ pub(crate) struct AirRack(pub(crate) Arc<Air>);
 impl Rack for AirRack {
     async fn lease(&self, lease: &Lease) -> Outcome<Leased> {
         let console: Arc<dyn Console> = Arc::new(AirConsole(self.0.clone()));
+        let ssh = (self.0.ssh_socket.load(Ordering::SeqCst) > 0)
+            .then(|| Box::new(AirSsh(self.0.clone())) as Box<dyn Shell>);
         let parts = Parts {
             board: lease.board.clone(),
             image: lease.image.image.clone(),
             power: Box::new(AirPower(self.0.clone())),
             console: console.clone(),
             login: Some(Box::new(AirShell(self.0.clone()))),
-            ssh: None,
+            ssh,
             slowness: 1.0,
             reach_by: Box::new(Vec::new),
         };

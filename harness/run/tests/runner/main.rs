@@ -77,6 +77,21 @@ async fn loses_its_board(_rig: &mut Rig) -> Outcome {
     Err(Trouble::product("the connection broke"))
 }
 
+async fn loses_ssh(_rig: &mut Rig) -> Outcome {
+    Err(Trouble::transport("the connection broke"))
+}
+
+async fn sees_an_oops_and_loses_ssh(rig: &mut Rig) -> Outcome {
+    air().show(Seen::Alarm(Alarm::Oops), "Internal error: Oops: 17 in a network driver");
+    loses_ssh(rig).await
+}
+
+/// As an init starts again what died: on another socket.
+async fn crashes_ssh(rig: &mut Rig) -> Outcome {
+    air().ssh_socket.fetch_add(1, Ordering::SeqCst);
+    loses_ssh(rig).await
+}
+
 async fn sees_a_panic(_rig: &mut Rig) -> Outcome {
     air().show(Seen::Alarm(Alarm::Panic), "Kernel panic - not syncing: oh no");
     std::future::pending().await
@@ -136,6 +151,11 @@ async fn is_never_ready(rig: &mut Rig) -> Outcome {
     rig.reboot_through(2).await.map(drop)
 }
 
+const NO_SSH: Case = case("no-ssh", secs(20), hil_core::body!(loses_ssh));
+const NO_SSH_ON_A_FORK: Case = NO_SSH.isolation(Isolation::Fork);
+const CRASHED: Case = case("crashed", secs(20), hil_core::body!(crashes_ssh));
+const CRASHED_ON_A_FORK: Case = CRASHED.isolation(Isolation::Fork);
+const OOPS: Case = case("oops", secs(20), hil_core::body!(sees_an_oops_and_loses_ssh));
 const ROLLED: Case = case("rolled", secs(20), hil_core::body!(is_rolled_back));
 const ROLLED_THEN: Case = case("then", secs(20), hil_core::body!(is_rolled_back_and_panics));
 const NEVER: Case = case("never", secs(20), hil_core::body!(is_never_ready));
@@ -388,9 +408,13 @@ fn work_that_fails_before_its_cut_is_a_failure_and_no_cut() {
 /// How a dead board is judged that had said `before` bytes when it got power, and `after` then.
 fn dead(board: &str, before: u64, after: u64) -> (Verdict, String) {
     let air = Arc::new(Air::default());
-    air.dead.store(true, Ordering::SeqCst);
     air.bytes.store(before, Ordering::SeqCst);
     air.says.store(after, Ordering::SeqCst);
+    dead_in(board, air)
+}
+
+fn dead_in(board: &str, air: Arc<Air>) -> (Verdict, String) {
+    air.dead.store(true, Ordering::SeqCst);
     let events = run_on(board, &[PASSES], &air, 0);
     let found = events.iter().find_map(|event| match event {
         What::BringUpFailed { verdict, why, .. } => Some((*verdict, why.clone())),
@@ -401,6 +425,10 @@ fn dead(board: &str, before: u64, after: u64) -> (Verdict, String) {
 
 #[test]
 fn a_physical_board_without_a_byte_is_the_racks_until_it_speaks() {
+    let air = Arc::new(Air::default());
+    *air.babble.lock().unwrap() = b"\xff\0\0".to_vec();
+    let (verdict, why) = dead_in(PHYSICAL, air);
+    assert!(verdict == Verdict::Broken && why.contains("is no text"), "{why}");
     for board in [PHYSICAL, UNMARKED] {
         // What an earlier boot said proves nothing about the cable now.
         let (verdict, why) = dead(board, 7, 0);
@@ -427,11 +455,35 @@ fn on_a_line_with_gaps(case: &'static [Case], when_typed: Option<Seen>) -> (Verd
 fn a_line_with_gaps_is_the_racks_and_a_panic_or_a_reset_is_not() {
     let (broken, why) = on_a_line_with_gaps(&[FAILS], None);
     assert!(broken == Verdict::Broken && why.contains("characters typed as a test"), "{why}");
+    // A login prompt answers what is typed, too.
+    let (broken, why) = on_a_line_with_gaps(&[FAILS], Some(Seen::Stage(Stage::Ready)));
+    assert!(broken == Verdict::Broken && why.contains("characters typed as a test"), "{why}");
     let (fail, why) = on_a_line_with_gaps(&[KERNEL], None);
     assert!(fail == Verdict::Fail && why.contains("oh no") && !why.contains("lost"), "{why}");
     // A bootloader reads what is typed when it has time for it.
     let (fail, why) = on_a_line_with_gaps(&[FAILS], Some(Seen::Stage(Stage::Bootloader)));
     assert!(fail == Verdict::Fail && !why.contains("lost"), "{why}");
+}
+
+/// The verdict on a case of a board whose console and SSH server are well.
+fn with_ssh(case: &'static [Case]) -> (Verdict, String) {
+    let air = starts::board(starts::can());
+    air.ssh_socket.store(17, Ordering::SeqCst);
+    verdict(&run_on(EMULATED, case, &air, 0), case[0].name)
+}
+
+#[test]
+fn ssh_that_breaks_is_the_racks_unless_the_board_shows_why() {
+    for cases in [&[NO_SSH], &[NO_SSH_ON_A_FORK]] {
+        let (broken, why) = with_ssh(cases);
+        assert!(broken == Verdict::Broken && why.contains("its SSH server runs"), "{why}");
+    }
+    for cases in [&[CRASHED], &[CRASHED_ON_A_FORK]] {
+        let (fail, why) = with_ssh(cases);
+        assert!(fail == Verdict::Fail && why.contains("it crashed"), "{why}");
+    }
+    let (fail, why) = with_ssh(&[OOPS]);
+    assert!(fail == Verdict::Fail && why.contains("Oops: 17 in a network driver"), "{why}");
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn told(cases: &'static [Case], saves: Saves, retries: u32) -> String {
     told_on(&board(saves), cases, retries)
 }
 
-fn board(saves: Saves) -> Arc<Air> {
+pub(crate) fn board(saves: Saves) -> Arc<Air> {
     let air = Arc::new(Air::default());
     *air.saves.lock().unwrap() = saves;
     air
@@ -101,7 +101,7 @@ fn kept() -> Kept {
     Kept { twin: Some(crate::air::TWIN.into()), ..Kept::default() }
 }
 
-fn can() -> Saves {
+pub(crate) fn can() -> Saves {
     Saves { can: true, ..Saves::default() }
 }
 

@@ -97,7 +97,8 @@ impl LabPower {
         let capture = &self.held.capture;
         let from = capture.position();
         // A login prompt or a shell answers an empty line. A line that is gone is told elsewhere.
-        let _ = capture.send(b"\r").await;
+        let typing = Deadline::within(LISTEN);
+        let _ = typing.bound("typing on the console", capture.send(b"\r")).await;
         let anything = Regex::new("(?s).").map_err(Trouble::rack)?;
         let heard = capture.expect(from, &anything, Deadline::within(LISTEN)).await;
         match heard {

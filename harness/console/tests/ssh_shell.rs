@@ -251,8 +251,10 @@ async fn a_board_that_cannot_be_reached_any_more_is_a_transport_error() {
     let server = Server::start();
     let (address, key) = (once(&server), Some(server.file("key")));
     let mut shell = SshShell::new(SshTarget { address, user: user(), key, password: None });
-    let late = shell.exec("sleep 600", Deadline::within(secs(3))).await;
-    assert!(matches!(&late, Err(Trouble::Transport(why)) if why.contains("connect: ")), "{late:?}");
+    shell.open(soon()).await.unwrap();
+    let late = shell.exec("sleep 600", Deadline::within(Duration::from_millis(300))).await;
+    let Err(Trouble::Transport(why)) = &late else { panic!("{late:?}") };
+    assert!(why.contains("`sleep 600` over SSH did not end") && why.contains("connect: "), "{why}");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use hil_core::product::{Container, Engine, Ran, Setup, Standing};
 pub(crate) const CONTAINERS: &[Need] = &[Need::Shell, Need::Engine, Need::OfflineImage];
 
 /// Marks all that cases make, so that it can be found again whatever became of its case.
-const LABEL: &str = "hil.case";
+pub(crate) const LABEL: &str = "hil.case";
 
 /// A sleeper that ends when it is asked to: what a limited container mostly does.
 pub(crate) const SLEEP: &[&str] = &["sleep", "10000"];

@@ -2,37 +2,29 @@
 //! and what the link suffers touches nobody's shell.
 
 use hil_core::prelude::*;
-use hil_core::product::Container;
 
 use super::finding;
-use crate::bench::Bench;
+use crate::bench::{Bench, LABEL};
 
 const FOLDER: &str = "/tmp/hil-registry";
 const PORT: u16 = 15_000;
 
-/// Lays an image's archive out as a registry's answers (distribution's HTTP API, version 2), with a
-/// layer of random bytes that no engine has seen before: of an image that it knows, it pulls nothing.
-const LAY_OUT: &str = r#"rm -rf $D && mkdir -p $D/x $D/v2/hil/pulled/blobs $D/v2/hil/pulled/manifests &&
-cd $D && tar xf $ARCHIVE -C x && cd v2/hil/pulled
-sum() { echo sha256:$(sha256sum "$1" | cut -d' ' -f1); }
+/// Lays an image out as a registry's answers (distribution's HTTP API, version 2): one layer of random
+/// bytes, since of what an engine knows already it pulls nothing.
+const LAY_OUT: &str = r#"rm -rf $D && mkdir -p $D/v2/hil/pulled/blobs $D/v2/hil/pulled/manifests &&
+cd $D && head -c SIZE /dev/urandom >payload && tar cf layer payload && cd v2/hil/pulled || exit 1
+sum() { echo sha256:$(sha256sum <"$1" | cut -d' ' -f1); }
 blob() {
     sum=$(sum "$1")
     mv "$1" blobs/$sum
     printf '{"mediaType":"%s","size":%s,"digest":"%s"}' "$2" $(wc -c <blobs/$sum) $sum
 }
-x=$D/x type=application/vnd.docker
-config=$(sed 's/.*"Config":"\([^"]*\)".*/\1/' $x/manifest.json)
-layers=$(sed 's/.*"Layers":\[\([^]]*\)\].*/\1/; s/[",]/ /g' $x/manifest.json)
-list=
-head -c SIZE /dev/urandom >$x/payload && tar cf $x/payload.tar -C $x payload || exit 1
-sed -i 's/"diff_ids":\[\([^]]*\)\]/"diff_ids":[\1,"'$(sum $x/payload.tar)'"]/' $x/$config
-sha256sum <$x/payload >$D/payload.sum
-for layer in $layers payload.tar; do
-    list=$list${list:+,}$(blob $x/$layer $type.image.rootfs.diff.tar.gzip)
-done
-config=$(blob $x/$config $type.container.image.v1+json)
+type=application/vnd.docker
+printf '{"architecture":"%s","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":["%s"]}}' \
+    $ARCH $(sum $D/layer) >$D/config
 printf '{"schemaVersion":2,"mediaType":"%s","config":%s,"layers":[%s]}' \
-    $type.distribution.manifest.v2+json "$config" "$list" >manifests/whole
+    $type.distribution.manifest.v2+json "$(blob $D/config $type.container.image.v1+json)" \
+    "$(blob $D/layer $type.image.rootfs.diff.tar.gzip)" >manifests/whole
 cp manifests/whole manifests/$(sum manifests/whole)"#;
 
 /// Answers one request, inside a container; what it knows is mounted at /registry.
@@ -70,8 +62,10 @@ pub(super) async fn lossy_pull(rig: &mut Rig, bench: &Bench) -> Outcome {
 }
 
 async fn pull(rig: &mut Rig, bench: &Bench) -> Outcome {
+    let ask = ["image", "inspect", "--format", "{{.Architecture}}", &bench.image];
+    let arch = bench.engine.must(rig, &ask).await?;
     let lay_out = LAY_OUT.replace("SIZE", &PAYLOAD.to_string());
-    rig.must(&format!("D={FOLDER}; ARCHIVE={}; {lay_out}", bench.archive)).await?;
+    rig.must(&format!("D={FOLDER}; ARCH={}; {lay_out}", arch.stdout.trim())).await?;
     let port = PORT.to_string();
     let mount = format!("--volume={FOLDER}:/registry");
     let serve = ["nc", "-ll", "-p", &port, "-e", "sh", "-c", ANSWER];
@@ -82,19 +76,20 @@ async fn pull(rig: &mut Rig, bench: &Bench) -> Outcome {
     let start = rig.journal().clock().now();
     bench.engine.pull(rig, &reference).await?;
     let took = (rig.journal().clock().now() - start).as_secs_f64();
-    let lost = dropped(rig).await? - before;
+    let lost = dropped(rig).await?.saturating_sub(before);
     rig.fact("lossy-pull.took", took, "s");
     rig.fact("lossy-pull.lost", lost as f64, "packets");
     check!(lost > 0, "the link lost no packet of the pull: nothing was tried");
 
-    let command = ["sh", "-c", "sha256sum </payload"];
-    let pulled = Container { image: &reference, command: &command, ..Default::default() };
-    let ran = bench.engine.run(rig, &pulled).await?;
-    let served = rig.must(&format!("cat {FOLDER}/payload.sum")).await?;
-    check!(
-        ran.stdout.trim() == served,
-        "what was pulled is not what was served ({served}): {ran:?}"
-    );
+    let name = bench.name(rig, "pulled");
+    let create = ["create", "--label", LABEL, "--name", &name, &reference, "/payload"];
+    bench.engine.must(rig, &create).await?;
+    let copied = format!("{FOLDER}/copied");
+    bench.engine.must(rig, &["cp", &format!("{name}:/payload"), &copied]).await?;
+    let sums = rig.must(&format!("cd {FOLDER} && sha256sum <payload && sha256sum <copied")).await?;
+    let (served, pulled) = sums.split_once('\n').or_fail(format!("no two sums: {sums}"))?;
+    check!(served == pulled, "what was pulled is not what was served: {sums}");
+    bench.clear(rig).await?;
     bench.engine.must(rig, &["rmi", "--force", &reference]).await.map(drop)
 }
 

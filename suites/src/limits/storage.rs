@@ -23,7 +23,7 @@ async fn must_have_io(rig: &mut Rig) -> Outcome {
     if !controllers.ok() || controllers.text().split_whitespace().any(|known| known == "io") {
         return Ok(());
     }
-    let off = "grep -o 'cgroup_disable=[^ ]*' /proc/cmdline";
+    let off = "grep -o 'cgroup_disable=[^ ]*io[^ ]*' /proc/cmdline";
     let why = match rig.run(off).await?.text() {
         off if off.is_empty() => "the kernel has no io controller for control groups".into(),
         off => format!("the kernel was booted with {off}"),

@@ -33,16 +33,15 @@ impl Rig {
             return Trouble::rack(format!("{trouble}; yet the console's line lost bytes: {gaps}"));
         }
         let Trouble::Transport(what) = trouble else { return trouble };
+        // A network driver that died leaves a server that listens.
+        let died = |alarm: Alarm| alarm.is_fatal() || alarm == Alarm::Oops;
+        if let Some(seen) = self.kernel_alarm(died).await {
+            return Trouble::product(format!("{what}; on the console: {}", seen.line.trim()));
+        }
         let settled = match self.ssh_alive().await {
-            Ok(Alive::Yes) => match self.kernel_alarm(|alarm| alarm == Alarm::Oops).await {
-                // A network driver that died leaves a server that listens.
-                Some(oops) => {
-                    Trouble::product(format!("{what}; on the console: {}", oops.line.trim()))
-                }
-                None => Trouble::rack(format!(
-                    "{what}; yet on the console the board is healthy and its SSH server runs"
-                )),
-            },
+            Ok(Alive::Yes) => Trouble::rack(format!(
+                "{what}; yet on the console the board is healthy and its SSH server runs"
+            )),
             Ok(Alive::No(why)) => Trouble::product(format!("{what}; on the console: {why}")),
             Ok(Alive::Unknown) => Trouble::rack(format!("{what}; no console login to ask over")),
             Err(Trouble::Rack(why)) => Trouble::rack(format!("{what}; {why}")),
@@ -131,6 +130,10 @@ impl Rig {
         }
         if console.position() == powered {
             return Some(MUTE);
+        }
+        // What was read once is no matter of the line: who spoke changed its rate.
+        if !self.boot_times.is_empty() {
+            return None;
         }
         // The last of it: a boot ROM may speak at another rate than everything after it.
         let from = powered.max(console.position().saturating_sub(JUDGED));

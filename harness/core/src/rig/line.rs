@@ -26,6 +26,10 @@ const ROUNDS: usize = 12;
 /// An echo at 9600 baud takes 65 ms for the whole of it.
 const ECHO: Duration = Duration::from_millis(1500);
 
+/// So many characters of text in a row are a message, whatever else comes: a boot ROM may speak at
+/// another rate than what it starts.
+const WORDS: usize = 16;
+
 /// Nothing more comes when nothing has come for this long.
 const QUIET: Duration = Duration::from_millis(100);
 
@@ -73,7 +77,7 @@ async fn echo(console: &dyn Console) -> usize {
     for piece in TYPED.chunks(PIECE) {
         let before = console.position();
         if send(console, piece).await.is_err() {
-            return 0;
+            break;
         }
         let end = String::from_utf8_lossy(&piece[piece.len() - 1..]).into_owned();
         if let Ok(end) = Regex::new(&end) {
@@ -81,7 +85,7 @@ async fn echo(console: &dyn Console) -> usize {
             let _ = console.expect(before, &end, Deadline::within(ECHO)).await;
         }
         if console.position() == before {
-            return 0;
+            break;
         }
     }
     let heard = console.read(from, 4096).unwrap_or_default();
@@ -113,12 +117,16 @@ async fn quiet(console: &dyn Console) {
 /// Whether a line brought nothing that a board may have said: zeros and ones of a wire that floats, or
 /// what a wrong baud rate makes of text.
 pub(super) fn is_noise(heard: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(heard);
-    let is_text = |char: &char| !char.is_control() || "\r\n\t\x07\x08\x1b".contains(*char);
-    let (text, all) = (
-        text.chars().filter(|char| is_text(char) && *char != char::REPLACEMENT_CHARACTER).count(),
-        text.chars().count(),
-    );
+    let (mut all, mut text, mut run) = (0, 0, 0);
+    for char in String::from_utf8_lossy(heard).chars() {
+        let control = char.is_control() && !"\r\n\t\x07\x08\x1b".contains(char);
+        let is_text = !control && char != char::REPLACEMENT_CHARACTER;
+        (all, text) = (all + 1, text + usize::from(is_text));
+        run = if is_text { run + 1 } else { 0 };
+        if run >= WORDS {
+            return false;
+        }
+    }
     // Few bytes of a board that starts prove nothing, unless they are no text at all.
     all > 0 && (text == 0 || all >= 64 && text * 2 < all)
 }
@@ -158,6 +166,7 @@ mod tests {
         assert!(is_noise(b"\0") && is_noise(b"\xff\0\0"));
         let at_half_the_rate = b"\x9e\xf8\x06\x80\xe6x\x98\xfe".repeat(32);
         assert!(is_noise(&at_half_the_rate));
+        assert!(!is_noise(&[&at_half_the_rate[..], b"SPL: no card found\r\n"].concat()));
         for said in
             [b"".as_slice(), b"\0U-Boot SPL", b"\x1b[1mLade M\xc3\xbcll\x1b[0m\r\n", b"U\xff"]
         {

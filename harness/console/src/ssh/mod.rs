@@ -99,9 +99,7 @@ impl SshShell {
             Some(Err(_)) => Err(Trouble::unmet(format!("{what} did not end within {deadline}"))),
         }
     }
-}
 
-impl SshShell {
     /// Runs `work` that is the board's to end. A deadline that passes says nothing of the product where
     /// not even its kernel can be reached any more: then the network may have gone.
     async fn at_work<T: Send + 'static>(

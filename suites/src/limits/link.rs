@@ -53,28 +53,33 @@ pub(super) async fn lossy_pull(rig: &mut Rig, bench: &Bench) -> Outcome {
     if !shaped.ok() {
         return Err(finding(format!("this kernel cannot slow a link down: {}", shaped.said())));
     }
-    rig.must(&format!("echo {MTU} >/sys/class/net/lo/mtu")).await?;
-    let outcome = pull(rig, bench).await;
-    let undo =
-        format!("tc qdisc del dev lo root; echo {mtu} >/sys/class/net/lo/mtu; rm -rf {FOLDER}");
-    rig.run(&undo).await?;
-    outcome
+    let reference = format!("127.0.0.1:{PORT}/hil/pulled:whole");
+    let outcome = pull(rig, bench, &reference).await;
+    let cleared = bench.clear(rig).await;
+    let forget = bench.engine.line(&["rmi", "--force", &reference]);
+    let undo = format!(
+        "{forget}; tc qdisc del dev lo root; echo {mtu} >/sys/class/net/lo/mtu; rm -rf {FOLDER}"
+    );
+    let undone = rig.run(&undo).await.map(drop);
+    outcome.and(cleared).and(undone)
 }
 
-async fn pull(rig: &mut Rig, bench: &Bench) -> Outcome {
+async fn pull(rig: &mut Rig, bench: &Bench, reference: &str) -> Outcome {
+    rig.must(&format!("echo {MTU} >/sys/class/net/lo/mtu")).await?;
     let ask = ["image", "inspect", "--format", "{{.Architecture}}", &bench.image];
     let arch = bench.engine.must(rig, &ask).await?;
     let lay_out = LAY_OUT.replace("SIZE", &PAYLOAD.to_string());
-    rig.must(&format!("D={FOLDER}; ARCH={}; {lay_out}", arch.stdout.trim())).await?;
+    let arch = arch.stdout.trim();
+    check!(!arch.is_empty(), "the engine does not know the architecture of {}", bench.image);
+    rig.must(&format!("D={FOLDER}; ARCH={arch}; {lay_out}")).await?;
     let port = PORT.to_string();
     let mount = format!("--volume={FOLDER}:/registry");
     let serve = ["nc", "-ll", "-p", &port, "-e", "sh", "-c", ANSWER];
     bench.start(rig, "registry", &["--network=host", &mount], &serve).await?;
 
-    let reference = format!("127.0.0.1:{PORT}/hil/pulled:whole");
     let before = dropped(rig).await?;
     let start = rig.journal().clock().now();
-    bench.engine.pull(rig, &reference).await?;
+    bench.engine.pull(rig, reference).await?;
     let took = (rig.journal().clock().now() - start).as_secs_f64();
     let lost = dropped(rig).await?.saturating_sub(before);
     rig.fact("lossy-pull.took", took, "s");
@@ -82,15 +87,14 @@ async fn pull(rig: &mut Rig, bench: &Bench) -> Outcome {
     check!(lost > 0, "the link lost no packet of the pull: nothing was tried");
 
     let name = bench.name(rig, "pulled");
-    let create = ["create", "--label", LABEL, "--name", &name, &reference, "/payload"];
+    let create = ["create", "--label", LABEL, "--name", &name, reference, "/payload"];
     bench.engine.must(rig, &create).await?;
     let copied = format!("{FOLDER}/copied");
     bench.engine.must(rig, &["cp", &format!("{name}:/payload"), &copied]).await?;
     let sums = rig.must(&format!("cd {FOLDER} && sha256sum <payload && sha256sum <copied")).await?;
     let (served, pulled) = sums.split_once('\n').or_fail(format!("no two sums: {sums}"))?;
     check!(served == pulled, "what was pulled is not what was served: {sums}");
-    bench.clear(rig).await?;
-    bench.engine.must(rig, &["rmi", "--force", &reference]).await.map(drop)
+    Ok(())
 }
 
 /// How many packets the link has lost.

@@ -33,19 +33,24 @@ impl Rig {
             return Trouble::rack(format!("{trouble}; yet the console's line lost bytes: {gaps}"));
         }
         let Trouble::Transport(what) = trouble else { return trouble };
-        // A network driver that died leaves a server that listens.
+        let asked = self.ssh_alive().await;
         let died = |alarm: Alarm| alarm.is_fatal() || alarm == Alarm::Oops;
-        if let Some(seen) = self.kernel_alarm(died).await {
-            return Trouble::product(format!("{what}; on the console: {}", seen.line.trim()));
-        }
-        let settled = match self.ssh_alive().await {
-            Ok(Alive::Yes) => Trouble::rack(format!(
+        let settled = match (asked, self.kernel_alarm(died).await) {
+            (Err(Trouble::Rack(why)), _) => Trouble::rack(format!("{what}; {why}")),
+            // A network driver that died leaves a server that listens.
+            (_, Some(seen)) => {
+                Trouble::product(format!("{what}; on the console: {}", seen.line.trim()))
+            }
+            (Ok(Alive::Yes), None) => Trouble::rack(format!(
                 "{what}; yet on the console the board is healthy and its SSH server runs"
             )),
-            Ok(Alive::No(why)) => Trouble::product(format!("{what}; on the console: {why}")),
-            Ok(Alive::Unknown) => Trouble::rack(format!("{what}; no console login to ask over")),
-            Err(Trouble::Rack(why)) => Trouble::rack(format!("{what}; {why}")),
-            Err(error) => match self.unheard() {
+            (Ok(Alive::No(why)), None) => {
+                Trouble::product(format!("{what}; on the console: {why}"))
+            }
+            (Ok(Alive::Unknown), None) => {
+                Trouble::rack(format!("{what}; no console login to ask over"))
+            }
+            (Err(error), None) => match self.unheard() {
                 Some(why) => Trouble::rack(format!("{what}; {why}")),
                 None => Trouble::product(format!(
                     "{what}; and the console does not answer either: {error}"
@@ -131,8 +136,9 @@ impl Rig {
         if console.position() == powered {
             return Some(MUTE);
         }
-        // What was read once is no matter of the line: who spoke changed its rate.
-        if !self.boot_times.is_empty() {
+        // What was read once is no matter of the line: who spoke changed its rate. A stage without a
+        // mark was told by SSH.
+        if self.boot_times.keys().any(|stage| self.has_mark(*stage)) {
             return None;
         }
         // The last of it: a boot ROM may speak at another rate than everything after it.

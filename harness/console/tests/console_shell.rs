@@ -5,6 +5,9 @@
 mod loss;
 mod tty;
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Mutex;
 
 use hil_console::ConsoleShell;
@@ -65,16 +68,50 @@ async fn any_command_comes_back_exactly() {
     }
 }
 
+/// A program that stands by for its line, and ends with 7 once it has it; `got` is all it got.
+fn waiter(dir: &Path) -> String {
+    let file = dir.join("waiter");
+    let got = dir.join("got");
+    let script = format!(
+        "#!/bin/sh\necho '~w~'\nwhile read -r line; do\necho \"$line\" >>{}\n\
+         [ \"$line\" = '~rcue~' ] && exit 7\ndone\n",
+        got.display()
+    );
+    fs::write(&file, script).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    file.display().to_string()
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bare_command_tells_its_status_and_nothing_else_and_can_be_late() {
+async fn a_program_that_stands_by_gets_its_line_even_from_a_session_that_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let waiter = waiter(dir.path());
+    for command in SHELLS {
+        let tty = tty(command, 0).await;
+        let mut first = shell(&tty);
+        assert_eq!(first.cue("cue", soon()).await.unwrap(), None, "nothing stands by");
+        first.stand_by(&waiter, soon()).await.unwrap();
+        let mut second = shell(&tty);
+        second.recall(first.keep().as_deref());
+        assert_eq!(second.cue("cue", soon()).await.unwrap(), Some(7));
+        assert_eq!(second.cue("cue", soon()).await.unwrap(), None, "it has ended");
+        assert_eq!(second.exec("echo still here", soon()).await.unwrap().text(), "still here");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_stands_by_in_vain_is_ended_before_a_command_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let waiter = waiter(dir.path());
     for command in SHELLS {
         let tty = tty(command, 0).await;
         let mut shell = shell(&tty);
-        let bare = shell.exec_bare("sh -c 'echo out; exit 5'", soon()).await.unwrap();
-        assert_eq!((bare.status, bare.stdout.len()), (5, 0));
-        assert_eq!(shell.exec_bare("/no/such/program", soon()).await.unwrap().status, 127);
-        let late = shell.exec_bare("sleep 600", Deadline::within(secs(1))).await.unwrap_err();
-        assert!(matches!(late, Trouble::Unmet(_)), "{late}");
+        shell.stand_by(&waiter, soon()).await.unwrap();
+        assert_eq!(shell.exec("echo still here", soon()).await.unwrap().text(), "still here");
+        assert!(!dir.path().join("got").exists(), "it took a line that was not its own");
+        assert_eq!(shell.cue("cue", soon()).await.unwrap(), None);
+        let never = shell.stand_by("/bin/true", soon()).await.unwrap_err();
+        assert!(never.to_string().contains("ended at once, with 0"), "{never}");
         assert_eq!(shell.exec("echo still here", soon()).await.unwrap().text(), "still here");
     }
 }

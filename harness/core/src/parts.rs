@@ -283,6 +283,14 @@ impl Output {
 /// Bytes done of bytes to do.
 pub type Progress<'p> = &'p (dyn Fn(u64, u64) + Send + Sync);
 
+/// What a program prints that is about to wait for its cue.
+pub const STANDS_BY: &str = "~w~";
+
+/// The line of a program that stands by, as it is typed: nothing else that hil types begins so.
+pub fn cue_line(line: &str) -> String {
+    format!("~r{line}~")
+}
+
 /// A way to run commands on the board.
 #[async_trait]
 pub trait Shell: Send {
@@ -291,10 +299,16 @@ pub trait Shell: Send {
     /// Logs in, unless logged in already, and proves it by an echoed nonce.
     async fn open(&mut self, deadline: Deadline) -> Outcome;
     async fn exec(&mut self, command: &str, deadline: Deadline) -> Outcome<Output>;
-    /// Runs a short command of the harness's own, whose output nobody wants, on a line that loses
-    /// nothing: without what proves and brings back, which costs processes on the board.
-    async fn exec_bare(&mut self, command: &str, deadline: Deadline) -> Outcome<Output> {
-        self.exec(command, deadline).await
+    /// Begins a program of the harness's own that prints [`STANDS_BY`] and then waits for one line, the
+    /// [`cue_line`]. Nothing, where a session does not live on the board alone.
+    async fn stand_by(&mut self, program: &str, deadline: Deadline) -> Outcome {
+        let _ = (program, deadline);
+        Ok(())
+    }
+    /// Gives the program that stands by its line; its exit status, `None` where none does.
+    async fn cue(&mut self, line: &str, deadline: Deadline) -> Outcome<Option<i32>> {
+        let _ = (line, deadline);
+        Ok(None)
     }
     async fn upload(
         &mut self,

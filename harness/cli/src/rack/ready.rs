@@ -26,6 +26,9 @@ use super::disk::broken;
 const MOST: usize = 6;
 
 const DISK: &str = "disk";
+/// Of what [`Kept`] means, and of what runs on a saved board; builds of one changed commit share a
+/// version.
+const KEPT: &str = "program stands by";
 /// What is known of the board. Written last: a folder without it was never finished. Locked by
 /// whoever uses the folder.
 const DONE: &str = "kept.json";
@@ -80,6 +83,7 @@ pub(super) fn key(
     let machine = serde_json::to_string(machine).ok()?;
     let parts = [
         env!("HIL_VERSION"),
+        KEPT,
         digest,
         emulator,
         &machine,
@@ -254,7 +258,7 @@ mod tests {
     fn saved(store: &Store, key: Option<&str>) -> Saved {
         let dir = store.begin("b").unwrap();
         fs::write(state_in(&dir), "x").unwrap();
-        let kept = Kept { login: Some("1 base64 /run".into()), ..Kept::default() };
+        let kept = Kept { login: Some("1 0 base64 /run".into()), ..Kept::default() };
         store.finish(dir, key, SaveKind::Template, (kept, None)).unwrap()
     }
 

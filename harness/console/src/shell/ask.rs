@@ -2,10 +2,10 @@
 //! asked for again where silence follows, but nothing is done twice.
 
 use hil_core::deadline::Deadline;
-use hil_core::parts::Match;
+use hil_core::parts::{self, Match, STANDS_BY};
 use hil_core::trouble::{Outcome, Trouble};
 
-use super::talk::{FRUITLESS, Lines, Remote, Talk, decode, no_loss};
+use super::talk::{FRUITLESS, Lines, Remote, Talk, decode, no_loss, regex};
 use super::target::{self, WITH_ANSWER};
 use crate::login::INTERRUPT;
 use crate::transfer::{Encoder, Stamp};
@@ -149,13 +149,25 @@ impl Talk<'_> {
         )))
     }
 
-    /// Runs a command on a line that loses nothing; its status.
-    pub(crate) async fn bare(&self, id: u32, command: &str, deadline: Deadline) -> Outcome<i32> {
+    /// Begins a program that waits for its line, on a console that loses nothing.
+    pub(crate) async fn stand_by(&self, id: u32, program: &str, deadline: Deadline) -> Outcome {
         let from = self.console.position();
-        let typed = format!("\x15 _hz {id} {command}\n");
+        self.say(&format!("\x15 _hw {id} {program}\n"), deadline).await?;
+        let mark = regex(&format!(r"{STANDS_BY}|~z{id}:(\d+)~"))?;
+        let found = self.console.expect(from, &mark, deadline).await?;
+        match group(&found, 1) {
+            "" => Ok(()),
+            status => Err(Trouble::unmet(format!("`{program}` ended at once, with {status}"))),
+        }
+    }
+
+    /// Gives it its line; the status that it ends with.
+    pub(crate) async fn cue(&self, id: u32, line: &str, deadline: Deadline) -> Outcome<i32> {
+        let from = self.console.position();
+        let typed = parts::cue_line(line) + "\n";
         self.say(&typed, deadline).await?;
         let mark = format!(r"~z{id}:(\d+)~");
-        // The shell takes line by line: this is answered when the command has ended.
+        // The program takes one line, and the shell the next: this is answered when it has ended.
         let again = |_| format!(" echo \"~z$(({id})):$_hr~\"\n");
         let told = self.until(&mark, again, from, typed.len(), deadline).await?;
         let status = group(&told, 1).parse();

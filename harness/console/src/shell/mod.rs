@@ -60,8 +60,10 @@ pub struct ConsoleShell {
     login_prompt: Regex,
     alarms: Alarms,
     session: Option<Session>,
-    /// A command was begun and its end not seen: its future was dropped.
+    /// A command was begun and its end not seen: its future was dropped, or it stands by.
     busy: bool,
+    /// The command under way that stands by for its line.
+    waits: Option<u32>,
     /// Where a command was typed that the target has not said it took.
     asked: Option<(u64, String)>,
     /// Output before this offset belongs to an earlier boot.
@@ -74,8 +76,19 @@ impl ConsoleShell {
         let no_regex = |why: regex::Error| Trouble::rack(format!("no regex: {why}"));
         let login_prompt = Regex::new(&login.prompt).map_err(no_regex)?;
         let alarms = Alarms::new().map_err(no_regex)?;
-        let (session, busy, asked, floor, id) = (None, false, None, 0, 0);
-        Ok(ConsoleShell { console, login, login_prompt, alarms, session, busy, asked, floor, id })
+        let (session, busy, waits, asked, floor, id) = (None, false, None, None, 0, 0);
+        Ok(ConsoleShell {
+            console,
+            login,
+            login_prompt,
+            alarms,
+            session,
+            busy,
+            waits,
+            asked,
+            floor,
+            id,
+        })
     }
 
     fn next_id(&mut self) -> u32 {
@@ -90,6 +103,7 @@ impl ConsoleShell {
     /// A session without a command under way.
     async fn session(&mut self, deadline: Deadline) -> Outcome<Session> {
         if self.busy && self.session.is_some() {
+            self.waits = None;
             self.interrupt().await?;
         }
         if let Some(session) = &self.session {
@@ -287,18 +301,25 @@ impl Shell for ConsoleShell {
         }
     }
 
-    async fn exec_bare(&mut self, command: &str, deadline: Deadline) -> Outcome<Output> {
+    async fn stand_by(&mut self, program: &str, deadline: Deadline) -> Outcome {
         self.session(deadline).await?;
-        let begun = Instant::now();
         let id = self.next_id();
         self.busy = true;
-        let answer = self.talk().bare(id, command, deadline).await;
-        self.busy = answer.is_err();
-        if matches!(answer, Err(Trouble::Transport(_))) {
+        self.talk().stand_by(id, program, deadline).await?;
+        self.waits = Some(id);
+        Ok(())
+    }
+
+    async fn cue(&mut self, line: &str, deadline: Deadline) -> Outcome<Option<i32>> {
+        let Some(id) = self.waits.take().filter(|_| self.session.is_some()) else {
+            return Ok(None);
+        };
+        let status = self.talk().cue(id, line, deadline).await;
+        self.busy = status.is_err();
+        if matches!(status, Err(Trouble::Transport(_))) {
             self.session = None;
         }
-        let (stdout, stderr) = (Vec::new(), Vec::new());
-        Ok(Output { status: answer?, stdout, stderr, took: begun.elapsed() })
+        status.map(Some)
     }
 
     async fn upload(
@@ -376,27 +397,34 @@ impl Shell for ConsoleShell {
     fn forget(&mut self) {
         self.session = None;
         self.asked = None;
+        self.waits = None;
         self.busy = false;
         self.floor = self.console.position();
     }
 
     fn keep(&self) -> Option<String> {
-        let Session { dir, encoder } = self.session.as_ref().filter(|_| !self.busy)?;
-        Some(format!("{} {} {dir}", self.id, encoder.tool))
+        let still = !self.busy || self.waits.is_some();
+        let Session { dir, encoder } = self.session.as_ref().filter(|_| still)?;
+        Some(format!("{} {} {} {dir}", self.id, self.waits.unwrap_or(0), encoder.tool))
     }
 
     fn recall(&mut self, kept: Option<&str>) {
         self.forget();
         let session = kept.and_then(|kept| {
-            let mut words = kept.splitn(3, ' ');
+            let mut words = kept.splitn(4, ' ');
             let id: u32 = words.next()?.parse().ok()?;
+            let waits: u32 = words.next()?.parse().ok()?;
             let encoder = target::encoder(words.next()?)?;
             let dir = words.next()?.to_string();
-            Some((id, Session { dir, encoder }))
+            Some((id, waits, Session { dir, encoder }))
         });
-        if let Some((id, session)) = session {
-            // No number is ever given twice: the board knows those of the commands it has run.
+        if let Some((id, waits, session)) = session {
+            // No number is ever given twice: the board knows those of the commands it has run. Of a
+            // program that stands by each fork tells the end, all with one number: to a console on
+            // which the fork before has said its last.
             self.id = self.id.max(id);
+            self.waits = (waits > 0).then_some(waits);
+            self.busy = self.waits.is_some();
             self.session = Some(session);
         }
     }

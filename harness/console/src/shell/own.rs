@@ -8,10 +8,14 @@ use regex::bytes::Regex;
 /// A typed line's echo: it names a variable or a function of ours, or makes an answer.
 const ECHO: &str = r#"(?-u)\b_h[a-z]\b|"~(?:[a-z]\d*:?)?\$"#;
 
-/// An answer between tildes; a numbered line of encoded output, cut short by noise perhaps, and
-/// behind a prompt where the shell was asked for more before it had answered.
-const ANSWER: &str =
-    r"(?-u)~[bfghiknptuvz]\d+(?:[:.][^~]*)?~|(?:^|[#$>] )~\d+[oed]\d+:[A-Za-z0-9+/= ]*\.?";
+/// An answer between tildes, or what a program that stands by prints and is given; a numbered line of
+/// encoded output, cut short by noise perhaps, and behind a prompt where the shell was asked for more
+/// before it had answered.
+const ANSWER: &str = concat!(
+    r"(?-u)~[bfghiknptuvz]\d+(?:[:.][^~]*)?~",
+    r"|(?:^|[#$>] )~\d+[oed]\d+:[A-Za-z0-9+/= ]*\.?",
+    r"|~w~|~r[0-9a-f]{16}[@-O]{8}~"
+);
 
 /// Compiled once: whoever waits on a console in short turns asks for its last lines at each.
 static WORDS: LazyLock<Result<OwnWords, regex::Error>> =
@@ -63,7 +67,7 @@ mod tests {
             [
                 " _hx 9 5 7 'true'",
                 " _hl 9 5 7",
-                " _hz 9 true",
+                " _hw 9 /run/.hil-twin",
                 " echo \"~z$((9)):$_hr~\"",
                 " _hk 9 1",
                 " _hf 9 $_hd/o 64 24 o",
@@ -84,6 +88,8 @@ mod tests {
             "~k9~",
             "~k9.2~",
             "~z9:0~",
+            "~w~",
+            "~r0123456789abcdef@ABCDEFO~",
             "~t3:,base64,od:/run/.hil-1~",
         ];
         for line in

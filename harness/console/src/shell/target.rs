@@ -35,7 +35,7 @@ pub(crate) fn survey(id: u32) -> Vec<String> {
 /// - `_hg ID FILE FIRST COUNT TAG`: numbered lines of an encoded file; `_hf` with an end mark.
 /// - `_hx ID CRC LENGTH COMMAND`: runs a command given as a printf format; CRC and length are
 ///   those of `ID COMMAND`. `_hl ID CRC LENGTH` runs the one in `$_hd/u`, likewise.
-/// - `_hz ID COMMAND`: runs a command as it was typed, and tells its status and nothing else.
+/// - `_hw ID PROGRAM`: runs a program that reads its one line from the console; tells its status.
 /// - `_hu ID KIND`: takes numbered lines from the terminal into `$_hd/u`, and tells each.
 pub(crate) fn functions(id: u32, encoder: &Encoder) -> (Vec<String>, Cksum) {
     let text = definitions(encoder);
@@ -72,8 +72,7 @@ fn definitions(encoder: &Encoder) -> String {
         "sh $_hd/c >$_hd/o 2>$_hd/e </dev/null;_hr=$?;_hi=$1".into(),
         format!("[ -s $_hd/o ]&&_hg $1 $_hd/o 0 {n} o;[ -s $_hd/e ]&&_hg $1 $_hd/e 0 {n} e"),
         "_hk $1;}".into(),
-        r#"_hz(){ _hi=;_hb=$1;shift;"$@" >/dev/null 2>&1 </dev/null"#.into(),
-        r#"_hr=$?;echo "~z$_hb:$_hr~";}"#.into(),
+        r#"_hw(){ _hi=;_hb=$1;"$2";_hr=$?;echo "~z$1:$_hr~";}"#.into(),
         r#"_hu(){ stty -echo 2>/dev/null;k=0;echo "~u$1:0~";while read -r n c l;do"#.into(),
         r#"[ "$n" = end ]&&break;[ "$n" = $((k+1)) ]&&[ "$c" = ${#l} ]&&{ k=$n"#.into(),
         r#"case $2 in b)echo "$l";;*)printf "$l";;esac>&3;};echo "~u$1:$k~""#.into(),

@@ -1,5 +1,7 @@
 //! Saving a board that is ready, and going on from there: how cases get a pristine board at once.
 
+use tokio::sync::watch;
+
 use super::{Rig, lost, twin};
 use crate::deadline::secs;
 use crate::event::What;
@@ -23,9 +25,13 @@ impl Rig {
 
     /// Saves the board as it runs, for [`Rig::fork`]. It is off afterwards.
     pub async fn save(&mut self) -> Outcome {
-        let told = self.settling(&twin::install(self.parts.image.arch), false).await?.text();
+        let told = self.settling(&twin::install(self.parts.image.arch)).await?.text();
+        let twin = (!told.is_empty()).then_some(told);
+        if let Some(program) = &twin {
+            self.stand_by(program).await?;
+        }
         let kept = Kept {
-            twin: (!told.is_empty()).then_some(told),
+            twin,
             boot_times: self.boot_times.clone(),
             login: self.parts.login.as_ref().and_then(|shell| shell.keep()),
             ssh: self.parts.ssh.as_ref().and_then(|shell| shell.keep()),
@@ -83,15 +89,16 @@ impl Rig {
 
     /// Sets a fork's clock and gives it random numbers of its own; what of it could not be done.
     async fn become_itself(&mut self, twin: Option<&str>, seed: u64) -> Outcome<Vec<&'static str>> {
-        let (clock_stays, random_stays) = match twin {
-            Some(program) => {
-                let command = format!("{program} {}", twin::own_state(seed));
-                twin::stays(self.settling(&command, true).await?.status)
-            }
-            None => (true, true),
-        };
+        let mut status = self.cue(&twin::own_state(seed)).await?;
+        if let Some(program) = twin
+            && !status.is_some_and(twin::took)
+        {
+            status = Some(self.settling(&twin::run(program, seed)).await?.status);
+        }
+        let status = status.unwrap_or(twin::NEVER_RAN);
+        let (clock_stays, random_stays) = twin::stays(status);
         let mut same = Vec::new();
-        if clock_stays && !self.settling(&twin::set_clock(), false).await?.ok() {
+        if clock_stays && !self.settling(&twin::set_clock()).await?.ok() {
             same.push("its clock is that of the saved board");
         }
         if random_stays {
@@ -100,24 +107,56 @@ impl Rig {
         Ok(same)
     }
 
-    /// Runs a command of the harness itself, `bare` or not, on the shell that is there first after a
-    /// fork.
-    async fn settling(&mut self, command: &str, bare: bool) -> Outcome<Output> {
+    /// Lets the program that makes a fork a board of its own wait on the console, if there is one and
+    /// it does: without it a fork is only later.
+    async fn stand_by(&mut self, program: &str) -> Outcome {
+        let deadline = self.within(secs(10));
+        let mut loss = self.parts.power.loss();
+        let Some(login) = self.parts.login.as_mut() else { return Ok(()) };
+        match unless_lost(&mut loss, login.stand_by(program, deadline)).await {
+            Err(Trouble::Unmet(why)) => {
+                self.journal
+                    .note(format!("forks start a program each to be boards of their own: {why}"));
+                // Ends what stands by after all, so that the session can be kept.
+                self.settling("true").await.map(drop)
+            }
+            other => other,
+        }
+    }
+
+    /// Gives it its line; its exit status, if it waits and ended in time.
+    async fn cue(&mut self, line: &str) -> Outcome<Option<i32>> {
+        let deadline = self.within(secs(10));
+        let mut loss = self.parts.power.loss();
+        let Some(login) = self.parts.login.as_mut() else { return Ok(None) };
+        match unless_lost(&mut loss, login.cue(line, deadline)).await {
+            Err(Trouble::Unmet(_)) => Ok(None),
+            other => other,
+        }
+    }
+
+    /// Runs a command of the harness itself on the shell that is there first after a fork.
+    async fn settling(&mut self, command: &str) -> Outcome<Output> {
         let deadline = self.within(secs(10));
         let mut loss = self.parts.power.loss();
         let (login, ssh) = (self.parts.login.as_mut(), self.parts.ssh.as_mut());
         let shell = login.or(ssh).ok_or_else(|| Trouble::rack("no shell on the board"))?;
         let answered = async {
             shell.open(deadline).await?;
-            match bare {
-                true => shell.exec_bare(command, deadline).await,
-                false => shell.exec(command, deadline).await,
-            }
+            shell.exec(command, deadline).await
         };
-        tokio::select! {
-            output = answered => output,
-            trouble = lost(&mut loss) => Err(trouble),
-        }
+        unless_lost(&mut loss, answered).await
+    }
+}
+
+/// What `work` comes to, unless the rack loses the board meanwhile.
+async fn unless_lost<T>(
+    loss: &mut watch::Receiver<Option<Trouble>>,
+    work: impl Future<Output = Outcome<T>>,
+) -> Outcome<T> {
+    tokio::select! {
+        outcome = work => outcome,
+        trouble = lost(loss) => Err(trouble),
     }
 }
 

@@ -14,6 +14,14 @@ pub(crate) struct Saves {
     kept: Kept,
     /// Nothing that is put on the board runs there.
     pub(crate) noexec: bool,
+    /// The program that makes a fork a board of its own waits on the saved board's console.
+    pub(crate) waits: bool,
+    saved_waiting: bool,
+    /// It does not say that it waits; or it dies before it has its line.
+    pub(crate) mute: bool,
+    pub(crate) dies: bool,
+    /// How it got its line: as the one that waits, or in a process of its own.
+    pub(crate) twins: Vec<&'static str>,
     /// How many saves, and how many forks, go wrong before one goes well.
     bad_saves: u32,
     bad_forks: u32,
@@ -48,6 +56,7 @@ impl Forks for AirPower {
         let mut saves = self.0.saves.lock().unwrap();
         wrong(&mut saves.bad_saves)?;
         (saves.saved, saves.kept) = (true, kept);
+        saves.saved_waiting = std::mem::take(&mut saves.waits);
         Ok(())
     }
 
@@ -59,7 +68,9 @@ impl Forks for AirPower {
         if let Some(loss) = &*self.0.loss.lock().unwrap() {
             loss.send_replace(None);
         }
-        wrong(&mut self.0.saves.lock().unwrap().bad_forks)
+        let mut saves = self.0.saves.lock().unwrap();
+        saves.waits = saves.saved_waiting;
+        wrong(&mut saves.bad_forks)
     }
 }
 
@@ -160,6 +171,26 @@ fn an_earlier_runs_board_that_is_damaged_is_made_anew() {
 fn forks_that_stay_twins_are_told() {
     let told = told(&[ONE, TWO], Saves { noexec: true, ..can() }, 0);
     assert_eq!(told, "boot save fork note one fork note two off");
+}
+
+#[test]
+fn a_fork_needs_no_new_process_to_be_a_board_of_its_own_where_one_was_saved_waiting() {
+    let air = board(can());
+    told_on(&air, &[ONE, TWO], 0);
+    assert_eq!(air.saves.lock().unwrap().twins, ["cue", "cue"]);
+    let air = board(Saves { saved: true, kept: kept(), ..can() });
+    assert_eq!(told_on(&air, &[ONE], 0), "fork one off");
+    assert_eq!(air.saves.lock().unwrap().twins, ["run"]);
+}
+
+#[test]
+fn a_program_that_does_not_stand_by_or_dies_is_run_in_each_fork() {
+    let air = board(Saves { mute: true, ..can() });
+    assert_eq!(told_on(&air, &[ONE, TWO], 0), "boot note save fork one fork two off");
+    assert_eq!(air.saves.lock().unwrap().twins, ["run", "run"]);
+    let air = board(Saves { dies: true, ..can() });
+    assert_eq!(told_on(&air, &[ONE, TWO], 0), "boot save fork one fork two off");
+    assert_eq!(air.saves.lock().unwrap().twins, ["cue", "run", "cue", "run"]);
 }
 
 #[test]

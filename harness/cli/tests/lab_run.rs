@@ -10,7 +10,7 @@ mod rack;
 use std::fs;
 
 use common::{Background, Ended, events, junit, run, wait_until};
-use rack::Rack;
+use rack::{Rack, shells};
 use serde_json::Value;
 
 /// Cases of a second each: long enough to be met in the middle.
@@ -116,6 +116,15 @@ fn a_contact_that_sticks_closed_is_found_at_the_end() {
     wait_until("a case has started", || case_started(&rack, "bbb-1"));
     rack.ctl("fault one stuck-relay on");
     broken(&rack, &run.ends(), "contact sticks");
+}
+
+#[test]
+fn a_board_that_goes_dark_late_is_told_and_no_contact_that_sticks() {
+    // Between the 0.3 s of its lab file, and twice that on top.
+    let rack = Rack::shells_of(&shells().replace("hold_up_ms = 60", "hold_up_ms = 600"));
+    let ended = run(&mut rack.run("bbb-1", "--case boot/console-login"));
+    passes(&ended);
+    assert!(ended.said.contains("bbb-1 still spoke on its console 0.3 s after"), "{}", ended.said);
 }
 
 #[test]

@@ -104,7 +104,12 @@ impl Rack {
 
     /// Two shell boards as `bbb-1` and `bbb-2`, and a lab file and an image for them.
     pub(crate) fn shells() -> Rack {
-        let rack = Rack::start(&shells());
+        Rack::shells_of(&shells())
+    }
+
+    /// The same with a rack that differs from [`shells`] in its figures.
+    pub(crate) fn shells_of(rack: &str) -> Rack {
+        let rack = Rack::start(rack);
         rack.write_sh_image();
         let lab = instance("bbb-1", "one", 1) + &instance("bbb-2", "two", 2);
         fs::write(rack.lab(), lab).unwrap();

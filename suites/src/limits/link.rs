@@ -71,7 +71,7 @@ async fn pull(rig: &mut Rig, bench: &Bench, reference: &str) -> Outcome {
     let lay_out = LAY_OUT.replace("SIZE", &PAYLOAD.to_string());
     let arch = arch.stdout.trim();
     check!(!arch.is_empty(), "the engine does not know the architecture of {}", bench.image);
-    rig.must(&format!("D={FOLDER}; ARCH={arch}; {lay_out}")).await?;
+    rig.must(&format!("set -e; D={FOLDER}; ARCH={arch}; {lay_out}")).await?;
     let port = PORT.to_string();
     let mount = format!("--volume={FOLDER}:/registry");
     let serve = ["nc", "-ll", "-p", &port, "-e", "sh", "-c", ANSWER];

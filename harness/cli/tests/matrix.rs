@@ -1,0 +1,72 @@
+//! The kill matrix: broken variants of demo-os make the cases fail that they name, and no others. A few
+//! of them always; all with `ci/test --all`, which takes more than an hour.
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use common::{Ended, ended, root, run, unasked};
+
+/// One for each suite that a small image can fail.
+const FEW: &[&str] = &["version-stale", "stranger-trusted", "fsync-ignored"];
+
+fn matrix(out: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(root().join("ci/matrix"));
+    unasked(&mut command);
+    command.args(["--hil", env!("CARGO_BIN_EXE_hil"), "--out"]).arg(out).args(words);
+    command
+}
+
+fn is_whole(ended: &Ended) {
+    assert_eq!(ended.code, Some(0), "{}", ended.said);
+    assert!(ended.out.contains(" 0 survived; "), "{}", ended.said);
+}
+
+#[test]
+fn a_few_variants_make_their_cases_fail_and_no_others() {
+    let out = tempfile::tempdir().unwrap();
+    let ended = run(&mut matrix(out.path(), FEW));
+    is_whole(&ended);
+    for line in [
+        "| version-stale | boot/version-as-built | yes |",
+        "| stranger-trusted | ota/wrong-key-refused | yes | the bundle was installed",
+        "| fsync-ignored | power-cut/synced-data-survives | yes |",
+    ] {
+        assert!(ended.out.contains(line), "no `{line}`: {}", ended.said);
+    }
+}
+
+#[test]
+fn a_case_that_survives_or_fails_beside_them_is_told() {
+    let out = tempfile::tempdir().unwrap();
+    is_whole(&run(&mut matrix(out.path(), &["version-stale"])));
+    let file = out.path().join("version-stale/result.json");
+    let result = std::fs::read_to_string(&file).unwrap();
+    let told_with = |old: &str, new: &str| {
+        assert!(result.contains(old), "{result}");
+        std::fs::write(&file, result.replace(old, new)).unwrap();
+        run(&mut matrix(out.path(), &["version-stale"]))
+    };
+    let survived = told_with("version-as-built\": [\"fail", "version-as-built\": [\"pass");
+    assert_eq!(survived.code, Some(1), "{}", survived.said);
+    assert!(survived.out.contains("| **survived** |"), "{}", survived.said);
+    let harmed = told_with("clock-sane\": [\"pass", "clock-sane\": [\"fail");
+    assert_eq!(harmed.code, Some(1), "{}", harmed.said);
+    assert!(harmed.out.contains("version-stale: boot/clock-sane: fail"), "{}", harmed.said);
+}
+
+/// In two shards, for two processors; a run that was stopped goes on where it was.
+#[test]
+#[ignore = "takes more than an hour; `ci/test --all` runs it"]
+fn every_case_is_made_to_fail() {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("matrix");
+    let shard = |nth| matrix(&out, &["--shard", nth]).spawn().unwrap();
+    for mut shard in [shard("1/2"), shard("2/2")] {
+        // What it says of the other's variants is not whole yet.
+        shard.wait().unwrap();
+    }
+    let whole = ended(matrix(&out, &[]).output().unwrap());
+    println!("{}", whole.out);
+    is_whole(&whole);
+}

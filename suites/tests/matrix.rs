@@ -17,6 +17,9 @@ struct Variant {
     kills: BTreeSet<String>,
     #[serde(default)]
     spares: BTreeSet<String>,
+    /// How many cuts are sampled of each case that cuts the power.
+    #[serde(default = "one")]
+    cuts: u32,
     #[serde(default)]
     replace: Vec<[String; 2]>,
     #[serde(default)]
@@ -26,6 +29,10 @@ struct Variant {
 #[derive(Deserialize)]
 struct Inject {
     file: Option<PathBuf>,
+}
+
+fn one() -> u32 {
+    1
 }
 
 fn broken() -> PathBuf {
@@ -70,6 +77,7 @@ fn each_case_has_a_broken_image_that_it_must_notice() {
 fn each_broken_image_is_broken_by_something_that_is_there() {
     for (name, variant) in variants() {
         assert!(variant.about.ends_with('.'), "{name}: say in a sentence what is wrong with it");
+        assert!((1..=10).contains(&variant.cuts), "{name}: a matrix should end some day");
         assert!(["mini", "full"].contains(&variant.variant.as_str()), "{name}");
         let changes = variant.replace.len() + variant.inject.len();
         assert!(changes > 0 && !variant.kills.is_empty(), "{name} changes nothing");

@@ -120,11 +120,13 @@ fn a_contact_that_sticks_closed_is_found_at_the_end() {
 
 #[test]
 fn a_board_that_goes_dark_late_is_told_and_no_contact_that_sticks() {
-    // Between the 0.3 s of its lab file, and twice that on top.
-    let rack = Rack::shells_of(&shells().replace("hold_up_ms = 60", "hold_up_ms = 600"));
+    // Between the one second of its lab file, and twice that on top.
+    let rack = Rack::shells_of(&shells().replace("hold_up_ms = 60", "hold_up_ms = 2000"));
+    let lab = fs::read_to_string(rack.lab()).unwrap();
+    fs::write(rack.lab(), lab.replace("discharge_s = 0.3", "discharge_s = 1")).unwrap();
     let ended = run(&mut rack.run("bbb-1", "--case boot/console-login"));
     passes(&ended);
-    assert!(ended.said.contains("bbb-1 still spoke on its console 0.3 s after"), "{}", ended.said);
+    assert!(ended.said.contains("bbb-1 still spoke on its console 1 s after"), "{}", ended.said);
 }
 
 #[test]

@@ -130,7 +130,10 @@ impl Rig {
         let mut loss = self.parts.power.loss();
         let Some(login) = self.parts.login.as_mut() else { return Ok(None) };
         match unless_lost(&mut loss, login.cue(line, deadline)).await {
-            Err(Trouble::Unmet(_)) => Ok(None),
+            Err(Trouble::Unmet(why)) => {
+                self.journal.note(format!("a fork's own program did not take its line: {why}"));
+                Ok(None)
+            }
             other => other,
         }
     }

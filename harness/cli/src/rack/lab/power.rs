@@ -30,6 +30,8 @@ const GONE: Duration = Duration::from_secs(1);
 
 /// How long a board that should be dark is listened to.
 const LISTEN: Duration = Duration::from_millis(300);
+/// And one that has spoken already: a boot may pause as long.
+const LISTEN_AGAIN: Duration = Duration::from_secs(3);
 
 pub(crate) struct LabPower {
     held: Arc<Held>,
@@ -96,11 +98,11 @@ impl LabPower {
     async fn must_be_dark(&self) -> Outcome {
         let instance = &self.held.instance;
         let discharge = instance.timing.discharge();
-        if !self.speaks_after(discharge).await? {
+        if !self.speaks_after(discharge, LISTEN).await? {
             return Ok(());
         }
         let (name, spoke) = (&instance.name, instance.timing.discharge_s);
-        if !self.speaks_after(2 * discharge).await? {
+        if !self.speaks_after(2 * discharge, LISTEN_AGAIN).await? {
             self.journal.note(format!(
                 "{name} still spoke on its console {spoke} s after its power had gone, and then no \
                  more: this host was busy, or the board lives longer than its `discharge_s`"
@@ -116,7 +118,7 @@ impl LabPower {
     }
 
     /// Whether anything comes from the board after `wait`, or is answered.
-    async fn speaks_after(&self, wait: Duration) -> Outcome<bool> {
+    async fn speaks_after(&self, wait: Duration, listen: Duration) -> Outcome<bool> {
         tokio::time::sleep(wait).await;
         let capture = &self.held.capture;
         let from = capture.position();
@@ -124,7 +126,7 @@ impl LabPower {
         let typing = Deadline::within(LISTEN);
         let _ = typing.bound("typing on the console", capture.send(b"\r")).await;
         let anything = Regex::new("(?s).").map_err(Trouble::rack)?;
-        Ok(capture.expect(from, &anything, Deadline::within(LISTEN)).await.is_ok())
+        Ok(capture.expect(from, &anything, Deadline::within(listen)).await.is_ok())
     }
 
     /// Power, and nothing more: whoever brings the board into its loader's mode goes on from here.

@@ -22,11 +22,6 @@ use tokio::time::sleep;
 use super::medium;
 use super::power::CALL;
 
-/// How long a board that should be dark is listened to.
-const LISTEN: Duration = Duration::from_millis(300);
-/// And one that has spoken already: a boot may pause as long.
-const LISTEN_AGAIN: Duration = Duration::from_secs(3);
-
 /// A firmware speaks within this after power-on, times the board's slowness.
 const FIRST_BYTE: Duration = Duration::from_secs(10);
 
@@ -137,9 +132,7 @@ impl OnBench<'_> {
     async fn goes_dark(&self) -> Outcome {
         let (instance, label) = (&self.trial.instance, &self.label);
         self.switch.call(CALL, Wired::off).await?;
-        // Again, and longer, where it speaks: a busy host hears late what was said in time.
-        let discharge = instance.timing.discharge();
-        for (wait, listen) in [(discharge, LISTEN), (2 * discharge, LISTEN_AGAIN)] {
+        for (wait, listen) in instance.timing.listenings() {
             sleep(wait).await;
             self.line_is_there()?;
             let from = self.capture.position();

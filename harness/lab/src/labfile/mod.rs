@@ -133,6 +133,13 @@ impl Timing {
     pub fn discharge(&self) -> Duration {
         Duration::from_secs_f64(self.discharge_s)
     }
+
+    /// After which wait, and how long, a board that should be dark is listened to: again, and longer, if
+    /// it spoke, since a busy host hears late what was said in time, and a boot may pause.
+    pub fn listenings(&self) -> [(Duration, Duration); 2] {
+        let discharge = self.discharge();
+        [(discharge, Duration::from_millis(300)), (2 * discharge, Duration::from_secs(3))]
+    }
 }
 
 fn one() -> f64 {

@@ -28,10 +28,8 @@ pub(super) const CALL: Duration = Duration::from_secs(PATIENCE.as_secs() * 2);
 /// missing all the same.
 const GONE: Duration = Duration::from_secs(1);
 
-/// How long a board that should be dark is listened to.
-const LISTEN: Duration = Duration::from_millis(300);
-/// And one that has spoken already: a boot may pause as long.
-const LISTEN_AGAIN: Duration = Duration::from_secs(3);
+/// A line that takes no byte for this long is not typed on.
+const TYPE: Duration = Duration::from_millis(300);
 
 pub(crate) struct LabPower {
     held: Arc<Held>,
@@ -97,12 +95,12 @@ impl LabPower {
     /// listened to again after twice that time: a busy host hears late what was said in time.
     async fn must_be_dark(&self) -> Outcome {
         let instance = &self.held.instance;
-        let discharge = instance.timing.discharge();
-        if !self.speaks_after(discharge, LISTEN).await? {
+        let [first, again] = instance.timing.listenings();
+        if !self.speaks_after(first).await? {
             return Ok(());
         }
         let (name, spoke) = (&instance.name, instance.timing.discharge_s);
-        if !self.speaks_after(2 * discharge, LISTEN_AGAIN).await? {
+        if !self.speaks_after(again).await? {
             self.journal.note(format!(
                 "{name} still spoke on its console {spoke} s after its power had gone, and then no \
                  more: this host was busy, or the board lives longer than its `discharge_s`"
@@ -118,12 +116,12 @@ impl LabPower {
     }
 
     /// Whether anything comes from the board after `wait`, or is answered.
-    async fn speaks_after(&self, wait: Duration, listen: Duration) -> Outcome<bool> {
+    async fn speaks_after(&self, (wait, listen): (Duration, Duration)) -> Outcome<bool> {
         tokio::time::sleep(wait).await;
         let capture = &self.held.capture;
         let from = capture.position();
         // A login prompt or a shell answers an empty line. A line that is gone is told elsewhere.
-        let typing = Deadline::within(LISTEN);
+        let typing = Deadline::within(TYPE);
         let _ = typing.bound("typing on the console", capture.send(b"\r")).await;
         let anything = Regex::new("(?s).").map_err(Trouble::rack)?;
         Ok(capture.expect(from, &anything, Deadline::within(listen)).await.is_ok())

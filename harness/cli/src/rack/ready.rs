@@ -255,10 +255,12 @@ mod tests {
         Store::open(root.to_path_buf(), run, fresh).unwrap()
     }
 
+    const LOGIN: &str = "1 0 base64 /run";
+
     fn saved(store: &Store, key: Option<&str>) -> Saved {
         let dir = store.begin("b").unwrap();
         fs::write(state_in(&dir), "x").unwrap();
-        let kept = Kept { login: Some("1 0 base64 /run".into()), ..Kept::default() };
+        let kept = Kept { login: Some(LOGIN.into()), ..Kept::default() };
         store.finish(dir, key, SaveKind::Template, (kept, None)).unwrap()
     }
 
@@ -274,7 +276,7 @@ mod tests {
         let two = store(root.path(), "r2", false);
         let found = two.find("k", SaveKind::Template, None).unwrap();
         assert_eq!(fs::read(found.state()).unwrap(), b"x");
-        assert_eq!(found.kept.login.as_deref(), Some("1 base64 /run"));
+        assert_eq!(found.kept.login.as_deref(), Some(LOGIN));
         assert!(two.find("other", SaveKind::Template, None).is_none());
         assert!(store(root.path(), "r3", true).find("k", SaveKind::Template, None).is_none());
     }

@@ -127,6 +127,9 @@ fn a_board_that_goes_dark_late_is_told_and_no_contact_that_sticks() {
     let ended = run(&mut rack.run("bbb-1", "--case boot/console-login"));
     passes(&ended);
     assert!(ended.said.contains("bbb-1 still spoke on its console 1 s after"), "{}", ended.said);
+    let checked = run(rack.hil().args(["lab", "check", "bbb-1"]));
+    assert_eq!(checked.code, Some(0), "{}", checked.said);
+    assert!(checked.said.contains("still spoke 1 s after its power had gone"), "{}", checked.said);
 }
 
 #[test]

@@ -97,6 +97,11 @@ pub trait Power: Send {
     /// Takes the power away and loses what was volatile, by `policy`; `seed` decides where it
     /// leaves a choice. A physical board takes the policy of physics and says so in `label`.
     async fn cut(&mut self, policy: CutPolicy, seed: u64) -> Outcome<CutReport>;
+    /// Whether the board was without power for certain when it last was to be. Where not, the boot
+    /// that follows must show that it is a new one.
+    fn surely_off(&self) -> bool {
+        true
+    }
     /// How long after its begin a cut takes effect, where that was measured; `None` where it is at
     /// once, or unknown.
     fn off_delay(&self) -> Option<OffDelay> {

@@ -52,8 +52,9 @@ impl Trial {
             Err(trouble) => return findings.wrong.push(trouble.to_string()),
         };
         // A board that keeps its power may be using its card: then nothing more is touched.
-        if let Err(trouble) = bench.goes_dark().await {
-            return findings.wrong.push(trouble.to_string());
+        match bench.goes_dark().await {
+            Ok(late) => findings.notes.extend(late),
+            Err(trouble) => return findings.wrong.push(trouble.to_string()),
         }
         match self.medium().await {
             Ok(note) => findings.notes.extend(note),
@@ -63,7 +64,9 @@ impl Trial {
             Ok(took) => {
                 findings.notes.push(format!("alive within {} of power-on", Span(took)));
                 match bench.goes_dark().await {
-                    Ok(()) => findings.notes.push("silent without power".into()),
+                    Ok(late) => {
+                        findings.notes.push(late.unwrap_or_else(|| "silent without power".into()));
+                    }
                     Err(trouble) => findings.wrong.push(trouble.to_string()),
                 }
             }
@@ -128,18 +131,27 @@ struct OnBench<'t> {
 }
 
 impl OnBench<'_> {
-    /// Off, and past its hold-up time it neither says nor answers anything.
-    async fn goes_dark(&self) -> Outcome {
+    /// Off, and past its hold-up time it neither says nor answers anything; what is to be said of
+    /// one that does so only later.
+    async fn goes_dark(&self) -> Outcome<Option<String>> {
         let (instance, label) = (&self.trial.instance, &self.label);
         self.switch.call(CALL, Wired::off).await?;
+        let mut late = None;
         for (wait, listen) in instance.timing.listenings() {
             sleep(wait).await;
             self.line_is_there()?;
             let from = self.capture.position();
             self.poke().await;
             if !self.heard(from, listen).await {
-                return Ok(());
+                // A line that is gone says nothing either.
+                self.line_is_there()?;
+                return Ok(late);
             }
+            late = Some(format!(
+                "still spoke {} s after its power had gone, and then no more: raise `discharge_s`, \
+                 or ask again on a host that is less busy",
+                instance.timing.discharge_s
+            ));
         }
         Err(Trouble::rack(format!(
             "{label} took the command to switch off, yet the console still speaks {} s later: its \

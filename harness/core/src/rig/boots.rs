@@ -100,6 +100,23 @@ impl Rig {
         }
     }
 
+    /// Where nobody knows whether the power was gone, a boot that is met in its midst is the old one,
+    /// going on: what a cut was to show was never tried. Without any mark nothing can be told.
+    pub(super) fn must_be_a_new_boot(&mut self) -> Outcome {
+        if !std::mem::take(&mut self.may_be_old) {
+            return Ok(());
+        }
+        let marks = self.parts.board.stages.overridden_by(&self.parts.image.stages);
+        let marks = marks.by_stage();
+        match marks.keys().next().filter(|first| !self.boot_times.contains_key(first)) {
+            Some(first) => Err(Trouble::rack(format!(
+                "the board came to ready without {first}, and still spoke when its power was to be \
+                 gone: its contact sticks, or its line loses bytes"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// The stage with which a boot begins, and the one that is seen just once in each: the
     /// bootloader's, where it has a mark.
     fn stages_of_a_boot(&self) -> Option<(Stage, Stage)> {

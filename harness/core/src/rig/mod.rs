@@ -71,6 +71,8 @@ pub struct Rig {
     powered_at: Duration,
     /// Where the console's stream stood at power-on: what a mute board never leaves.
     powered_position: u64,
+    /// The board may never have lost its power: this boot may be the one from before.
+    may_be_old: bool,
     /// Sightings before this cursor belong to an earlier boot.
     boot_cursor: u64,
     /// Sightings before this one came before the last case ended.
@@ -109,6 +111,7 @@ impl Rig {
             cuts: Vec::new(),
             powered_at: Duration::ZERO,
             powered_position: 0,
+            may_be_old: false,
             boot_cursor: session_cursor,
             case_cursor: session_cursor,
             session_cursor,
@@ -251,6 +254,7 @@ impl Rig {
     pub async fn power_on(&mut self) -> Outcome {
         self.begin_boot(self.parts.console.sightings());
         self.powered_position = self.parts.console.position();
+        self.may_be_old = !self.parts.power.surely_off();
         self.parts.power.on().await?;
         self.journal.record_at(self.powered_at, What::PowerOn);
         Ok(())
@@ -384,6 +388,7 @@ impl Rig {
 
     /// A ready mark can be printed by anything; only a shell that answers proves it.
     async fn prove_ready(&mut self, deadline: Deadline) -> Outcome {
+        self.must_be_a_new_boot()?;
         match self.shell() {
             Some(shell) => {
                 let name = shell.name();

@@ -125,6 +125,9 @@ impl Default for Timing {
     }
 }
 
+/// How late a busy host may hear has nothing to do with the board.
+const LATE: Duration = Duration::from_secs(1);
+
 impl Timing {
     pub fn min_off(&self) -> Duration {
         Duration::from_secs_f64(self.min_off_s)
@@ -138,7 +141,8 @@ impl Timing {
     /// it spoke, since a busy host hears late what was said in time, and a boot may pause.
     pub fn listenings(&self) -> [(Duration, Duration); 2] {
         let discharge = self.discharge();
-        [(discharge, Duration::from_millis(300)), (2 * discharge, Duration::from_secs(3))]
+        let again = (2 * discharge).max(LATE);
+        [(discharge, Duration::from_millis(300)), (again, Duration::from_secs(3))]
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct Air {
     pub(crate) power_ons: AtomicU32,
     /// Stage marks appear at power-on only while this is unset.
     pub(crate) dead: std::sync::atomic::AtomicBool,
+    /// Nobody knows whether it ever lost its power.
+    pub(crate) may_be_on: std::sync::atomic::AtomicBool,
     /// Bytes on the console so far, and how many more each power-on brings.
     pub(crate) bytes: AtomicU64,
     pub(crate) says: AtomicU64,
@@ -91,6 +93,10 @@ impl Power for AirPower {
 
     async fn off(&mut self) -> Outcome {
         Ok(())
+    }
+
+    fn surely_off(&self) -> bool {
+        !self.0.may_be_on.load(Ordering::SeqCst)
     }
 
     async fn cut(&mut self, _policy: CutPolicy, _seed: u64) -> Outcome<CutReport> {

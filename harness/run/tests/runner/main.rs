@@ -319,6 +319,25 @@ fn a_board_lost_a_moment_after_the_failure_explains_it() {
     assert_eq!(air.power_ons.load(Ordering::SeqCst), 2, "the lost board was not brought up again");
 }
 
+/// A contact that sticks while a boot pauses is taken for a board without power; the old boot goes on,
+/// and what a cut was to show was never tried.
+#[test]
+fn a_boot_met_in_its_midst_breaks_where_the_power_may_never_have_gone() {
+    let air = Arc::new(Air::default());
+    let midst = |board| run_on(board, &[PASSES], &air, 0);
+    assert_eq!(verdict(&midst(COUNTED), "passes").0, Verdict::Pass, "it was off for certain");
+    air.may_be_on.store(true, Ordering::SeqCst);
+    assert_eq!(verdict(&midst(EMULATED), "passes").0, Verdict::Pass, "its first mark came");
+    let told = midst(COUNTED);
+    let broken = told.iter().find_map(|event| match event {
+        What::BringUpFailed { verdict, why, .. } => Some((*verdict, why.clone())),
+        _ => None,
+    });
+    let (verdict, why) = broken.unwrap();
+    assert_eq!(verdict, Verdict::Broken);
+    assert!(why.contains("came to ready without bootloader"), "{why}");
+}
+
 #[test]
 fn a_kernel_panic_ends_the_case_at_once_and_is_an_event() {
     let (events, _) = run(&[KERNEL], false);

@@ -38,6 +38,8 @@ pub(crate) struct LabPower {
     renewal: Option<Renewal>,
     stagger: Duration,
     journal: Journal,
+    /// Past its hold-up time the board was as silent as one without power.
+    surely_off: bool,
     watcher: Option<JoinHandle<()>>,
     loss: watch::Sender<Option<Trouble>>,
 }
@@ -52,6 +54,7 @@ impl LabPower {
             renewal: None,
             stagger,
             journal,
+            surely_off: true,
             watcher: None,
             loss,
         }
@@ -92,13 +95,15 @@ impl LabPower {
     }
 
     /// Past its hold-up time a board without power says nothing, and answers nothing. One that does is
-    /// listened to again after twice that time: a busy host hears late what was said in time.
-    async fn must_be_dark(&self) -> Outcome {
-        let instance = &self.held.instance;
-        let [first, again] = instance.timing.listenings();
-        if !self.speaks_after(first).await? {
+    /// listened to again after twice that time: a busy host hears late what was said in time. A boot
+    /// that pauses looks the same, which is why the next one must then show how it begins.
+    async fn must_be_dark(&mut self) -> Outcome {
+        let [first, again] = self.held.instance.timing.listenings();
+        self.surely_off = !self.speaks_after(first).await?;
+        if self.surely_off {
             return Ok(());
         }
+        let instance = &self.held.instance;
         let (name, spoke) = (&instance.name, instance.timing.discharge_s);
         if !self.speaks_after(again).await? {
             self.journal.note(format!(
@@ -233,6 +238,10 @@ impl Power for LabPower {
             Some(renewal) => renewal.write(&self.held.instance).await.map(|()| true),
             None => Ok(false),
         }
+    }
+
+    fn surely_off(&self) -> bool {
+        self.surely_off
     }
 
     fn off_delay(&self) -> Option<OffDelay> {

@@ -53,7 +53,7 @@ pub(super) async fn io_bandwidth(rig: &mut Rig, bench: &Bench) -> Outcome {
     );
     let ran = bench.engine.exec(rig, &hog, &["sh", "-c", &write]).await?;
     let took = ran.stdout.lines().find_map(|line| seconds(line.strip_prefix("took ")?));
-    let took = took.or_fail(format!("the hog could not write: {ran:?}"))?;
+    let took = took.or_fail(format!("the hog could not write: {ran}"))?;
     rig.fact("io-bandwidth.rate", WRITES as f64 / took.max(0.01) / 1e6, "MB/s");
     // A slow disk takes longer; no disk may be faster. The kernel lets the first slice through.
     let least = WRITES as f64 / RATE as f64 * 0.7;
@@ -71,10 +71,7 @@ const VOLUME: u64 = 2 << 20;
 
 pub(super) async fn mount_sizes(rig: &mut Rig, bench: &Bench) -> Outcome {
     let volume = bench.name(rig, "sized");
-    let size = format!("o=size={VOLUME}");
-    let opts = ["--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", &size];
-    let create = [&["volume", "create"], opts.as_slice(), &[&volume]].concat();
-    bench.engine.must(rig, &create).await?;
+    bench.engine.tmpfs_volume(rig, &volume, VOLUME).await?;
     let neighbour = Neighbour::start(rig, bench).await?;
     let tmpfs = format!("--tmpfs=/tmpfs:size={TMPFS}");
     let on_volume = format!("--volume={volume}:/volume");
@@ -101,7 +98,7 @@ async fn fill(rig: &mut Rig, bench: &Bench, name: &str, place: &str, most: u64) 
     );
     let said = bench.engine.exec(rig, name, &["sh", "-c", &write]).await?;
     let bytes = said.stdout.trim().parse().ok();
-    bytes.or_fail(format!("{place} could not be written at all: {said:?}"))
+    bytes.or_fail(format!("{place} could not be written at all: {said}"))
 }
 
 const ROOT: u64 = 16 << 20;

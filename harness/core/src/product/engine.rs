@@ -4,6 +4,7 @@
 //! once, over [`Engine::ask`]; what differs (how each describes a container and itself) is an
 //! adapter's.
 
+use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -40,6 +41,18 @@ pub struct Ran {
     pub stderr: String,
 }
 
+impl Display for Ran {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "status {}", self.status)?;
+        for (name, said) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+            if !said.is_empty() {
+                write!(f, ", {name} {said:?}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// How a container stands.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Standing {
@@ -52,6 +65,17 @@ pub struct Standing {
     pub health: String,
     /// Its first process as the host knows it; 0 where it does not run.
     pub pid: u32,
+}
+
+impl Display for Standing {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.running {
+            true => write!(f, "running as process {}", self.pid)?,
+            false => write!(f, "not running, exit code {}", self.exit_code)?,
+        }
+        write!(f, ", started again {} times", self.restarts)?;
+        if self.health.is_empty() { Ok(()) } else { write!(f, ", {}", self.health) }
+    }
 }
 
 /// How the engine is set up, by its own word.
@@ -90,6 +114,9 @@ pub trait Engine: Send + Sync {
     async fn setup(&self, rig: &mut Rig) -> Outcome<Setup>;
 
     async fn inspect(&self, rig: &mut Rig, name: &str) -> Outcome<Standing>;
+
+    /// Makes a volume that is in memory, and takes so many bytes.
+    async fn tmpfs_volume(&self, rig: &mut Rig, name: &str, bytes: u64) -> Outcome;
 
     /// Pulls an image; from a registry on the board itself without TLS, too.
     async fn pull(&self, rig: &mut Rig, reference: &str) -> Outcome;

@@ -1,11 +1,12 @@
 //! Docker (`docker inspect` and `docker info`, formatted, of 20.10).
 
-use super::Cli;
+use super::{Cli, TmpfsIn};
 
 pub(in super::super) const DOCKER: Cli = Cli {
     client: "docker",
     daemons: &["dockerd", "containerd"],
     pull: &["pull"],
+    tmpfs_in: TmpfsIn::Bytes,
     version: VERSION,
     setup: SETUP,
     standing: STANDING,

@@ -21,12 +21,28 @@ pub(super) struct Cli {
     daemons: &'static [&'static str],
     /// The verb that pulls from a registry without TLS, if that is the board's own.
     pull: &'static [&'static str],
+    /// In what the size of a volume in memory is given.
+    tmpfs_in: TmpfsIn,
     /// Of `info`: the version of what does the work.
     version: &'static str,
     /// Of `info`: storage driver, cgroup version, runtime, root folder.
     setup: &'static str,
     /// Of `inspect`: running, exit code, restarts, process id, health.
     standing: &'static str,
+}
+
+/// Options of the kernel's tmpfs (`Documentation/filesystems/tmpfs.rst`).
+enum TmpfsIn {
+    Bytes,
+    /// Where the engine takes `size` for its own, a project quota that few file systems have.
+    Pages,
+}
+
+/// Bytes.
+async fn page_size(rig: &mut Rig) -> Outcome<u64> {
+    let told = rig.must("grep -m1 KernelPageSize /proc/self/smaps").await?;
+    let kib = told.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok());
+    Ok(kib.or_fail(format!("/proc/self/smaps tells no page size: {told}"))? << 10)
 }
 
 impl Cli {
@@ -87,6 +103,15 @@ impl Engine for Cli {
 
     async fn pull(&self, rig: &mut Rig, reference: &str) -> Outcome {
         self.must(rig, &[self.pull, &[reference]].concat()).await.map(drop)
+    }
+
+    async fn tmpfs_volume(&self, rig: &mut Rig, name: &str, bytes: u64) -> Outcome {
+        let size = match self.tmpfs_in {
+            TmpfsIn::Bytes => format!("o=size={bytes}"),
+            TmpfsIn::Pages => format!("o=nr_blocks={}", bytes / page_size(rig).await?),
+        };
+        let opts = ["--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", &size, name];
+        self.must(rig, &[&["volume", "create"], opts.as_slice()].concat()).await.map(drop)
     }
 
     async fn inspect(&self, rig: &mut Rig, name: &str) -> Outcome<Standing> {

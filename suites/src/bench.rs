@@ -154,7 +154,7 @@ impl Bench {
             if wanted(&standing) {
                 return Ok(standing);
             }
-            check!(!deadline.passed(), "{what} did not come within {deadline}: {standing:?}");
+            check!(!deadline.passed(), "{what} did not come within {deadline}: {standing}");
             tokio::time::sleep(PAUSE).await;
         }
     }

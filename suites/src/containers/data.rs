@@ -19,7 +19,7 @@ pub(super) async fn outlives_container(rig: &mut Rig, bench: &Bench) -> Outcome 
     for place in ["volume", "bind"] {
         let read = ["cat", &format!("/{place}/word")];
         let said = bench.run(rig, &mounts, &read).await?;
-        check!(said.stdout.trim() == word, "the {place} lost what was written: {said:?}");
+        check!(said.stdout.trim() == word, "the {place} lost what was written: {said}");
     }
     let outside = rig.run(&format!("cat {BIND}/word; rm -rf {BIND}")).await?;
     check!(outside.text() == word, "the bind's file is not in the board's folder");
@@ -44,7 +44,7 @@ pub(super) async fn killed_while_loading(rig: &mut Rig, bench: &Bench) -> Outcom
         // An image that is listed is there in whole.
         let container = Container { image: &bench.image, command: &sum, ..Default::default() };
         let ran = bench.engine.run(rig, &container).await?;
-        check!(ran.stdout == before, "the image is listed and its {PROGRAM} is broken: {ran:?}");
+        check!(ran.stdout == before, "the image is listed and its {PROGRAM} is broken: {ran}");
     }
     bench.engine.load(rig, &bench.archive).await.or_fail("the image cannot be loaded again")?;
     let after = bench.must_run(rig, &[], &sum).await?;

@@ -67,7 +67,7 @@ pub(super) async fn stop_asks_then_kills(rig: &mut Rig, bench: &Bench) -> Outcom
     bench.engine.stop(rig, &polite, 20).await?;
     let ended = bench.inspect(rig, &polite).await?;
     let logs = bench.engine.logs(rig, &polite).await?;
-    check!(logs.stdout.contains("asked"), "no SIGTERM came before the end: {ended:?}");
+    check!(logs.stdout.contains("asked"), "no SIGTERM came before the end: {ended}");
     check!(ended.exit_code == 43, "its own exit code 43 arrived as {}", ended.exit_code);
 
     let before = uptime(rig).await?;
@@ -105,7 +105,7 @@ pub(super) async fn read_only_root(rig: &mut Rig, bench: &Bench) -> Outcome {
     let said = &ran.stdout;
     let written: Vec<&str> = said.lines().filter(|line| *line != "scratch").collect();
     check!(written.is_empty(), "--read-only let the container write {}", written.join(", "));
-    check!(said.contains("scratch"), "the container's tmpfs could not be written: {ran:?}");
+    check!(said.contains("scratch"), "the container's tmpfs could not be written: {ran}");
     Ok(())
 }
 
@@ -138,7 +138,7 @@ pub(super) async fn many_at_once(rig: &mut Rig, bench: &Bench) -> Outcome {
     rig.fact("container.many-at-once", took.as_secs_f64(), "s");
     for name in names {
         let standing = bench.inspect(rig, &name).await?;
-        check!(standing.running, "{name} does not run: {standing:?}");
+        check!(standing.running, "{name} does not run: {standing}");
     }
     Ok(())
 }

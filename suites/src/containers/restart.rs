@@ -19,7 +19,7 @@ pub(super) async fn policies(rig: &mut Rig, bench: &Bench) -> Outcome {
     let counted = bench.start(rig, "counted", &["--restart=on-failure:2"], &twice).await?;
     let before = bench.inspect(rig, &always).await?;
     let others = bench.inspect(rig, &never).await?;
-    check!(before.pid != 0 && others.pid != 0, "not both run: {before:?}, {others:?}");
+    check!(before.pid != 0 && others.pid != 0, "not both run: {before}, {others}");
     rig.must(&format!("kill -KILL {} {}", before.pid, others.pid)).await?;
     let again = |is: &_| running_anew(is, before.pid);
     bench.becomes(rig, &always, "the restart by `always`", AGAIN, again).await?;
@@ -62,7 +62,7 @@ pub(super) async fn engine_killed(rig: &mut Rig, bench: &Bench) -> Outcome {
     check!(said.stdout == "alive\n", "its container does not answer: {}", said.stderr.trim());
     // Where the engine keeps containers alive without itself, this one has never died.
     let is = bench.inspect(rig, &never).await?;
-    check!(is.restarts == 0, "a container with --restart=no was started again: {is:?}");
+    check!(is.restarts == 0, "a container with --restart=no was started again: {is}");
     if is.running {
         let said = bench.engine.exec(rig, &never, &["echo", "alive"]).await?;
         check!(said.stdout == "alive\n", "it is said to run and does not: {}", said.stderr.trim());
@@ -118,7 +118,7 @@ pub(super) async fn reboot_restores(rig: &mut Rig, bench: &Bench) -> Outcome {
     rig.fact("container.back-after-reboot", took.as_secs_f64(), "s");
     for name in [stopped, never] {
         let is = bench.inspect(rig, &name).await?;
-        check!(!is.running, "{name} runs after the reboot: {is:?}");
+        check!(!is.running, "{name} runs after the reboot: {is}");
     }
     let read = ["cat", "/volume/word", "/bind/word"];
     let kept = bench.engine.exec(rig, &always, &read).await?;

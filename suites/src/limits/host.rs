@@ -92,7 +92,7 @@ impl Spent<'_> {
         // Whether a container can be had is the engine's affair; that it says no is what counts.
         let ran = bench.run(rig, &[], &["echo", "anyway"]).await?;
         let told = ran.stdout == "anyway\n" || (ran.status != 0 && !ran.stderr.trim().is_empty());
-        check!(told, "without {what} a container neither ran nor was refused: {ran:?}");
+        check!(told, "without {what} a container neither ran nor was refused: {ran}");
         neighbour.is_unharmed(rig, bench).await?;
         if rig.image().os.init == Some(Init::Systemd) {
             let word = bench.name(rig, what);

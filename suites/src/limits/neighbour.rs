@@ -25,7 +25,7 @@ impl Neighbour {
     pub(super) async fn is_unharmed(&self, rig: &mut Rig, bench: &Bench) -> Outcome {
         let is = bench.inspect(rig, &self.name).await?;
         let same = is.running && is.pid == self.cgroup.pid;
-        check!(same, "the neighbour was harmed: {is:?}, and it was process {}", self.cgroup.pid);
+        check!(same, "the neighbour was harmed: {is}, and it was process {}", self.cgroup.pid);
         let killed = self.cgroup.counter(rig, "memory.events", "oom_kill").await?;
         check!(killed == 0, "the kernel killed {killed} processes of the neighbour");
         let before = self.beat(rig).await?;

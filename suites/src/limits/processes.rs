@@ -14,7 +14,7 @@ pub(super) async fn pids(rig: &mut Rig, bench: &Bench) -> Outcome {
     let many = "for n in $(seq 40); do sleep 5 & done; echo all";
     let ran = bench.engine.exec(rig, &hog, &["sh", "-c", many]).await?;
     check!(!ran.stdout.contains("all"), "40 processes ran where 16 may");
-    check!(ran.stderr.contains("fork"), "it ended without a word of fork: {ran:?}");
+    check!(ran.stderr.contains("fork"), "it ended without a word of fork: {ran}");
     let refused = cgroup.counter(rig, "pids.events", "max").await?;
     check!(refused > 0, "the kernel never refused a process");
     neighbour.is_unharmed(rig, bench).await
@@ -70,6 +70,6 @@ pub(super) async fn ulimits(rig: &mut Rig, bench: &Bench) -> Outcome {
     let ran = bench.engine.exec(rig, &hog, &["sh", "-c", write]).await?;
     let said: Vec<&str> = ran.stdout.split_whitespace().collect();
     let expected = [FILE_SIZE.to_string(), OPEN_FILES.to_string()];
-    check!(said == expected, "the hog wrote {said:?} bytes and may open so many files: {ran:?}");
+    check!(said == expected, "the hog wrote {said:?} bytes and may open so many files: {ran}");
     neighbour.is_unharmed(rig, bench).await
 }

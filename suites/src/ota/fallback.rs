@@ -56,7 +56,7 @@ async fn roll_back(rig: &mut Rig, bundle: &Bundle) -> Outcome<u32> {
     rig.journal().note(format!("boots: {}", boots.lines.join(", ")));
     let after = running(rig).await?;
     check!(after.slot == before.slot, "slot {} runs instead of {}", after.slot, before.slot);
-    check!(after == before, "{before:?} ran before the update, {after:?} runs after the fallback");
+    check!(after == before, "{before} ran before the update, {after} runs after the fallback");
     rig.fact("update.fallback", boots.took.as_secs_f64(), "s");
     Ok(u32::try_from(boots.lines.len()).unwrap_or(u32::MAX))
 }

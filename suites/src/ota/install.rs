@@ -19,7 +19,7 @@ pub(super) async fn install_and_switch(rig: &mut Rig) -> Outcome {
     let install = updater.start(rig, &path).await?;
     let ended = updater.wait(rig, &install).await?;
     rig.fact("update.install", (clock.now() - start).as_secs_f64(), "s");
-    check!(ended == Installed::Done, "the update was not installed: {ended:?}");
+    check!(ended == Installed::Done, "the update was not installed: {ended}");
     told_its_progress(rig, install.from)?;
     updater.commit(rig).await?;
     if let (Some(before), Some(after)) = (written, self::written(rig).await?) {
@@ -37,7 +37,7 @@ pub(super) async fn install_and_switch(rig: &mut Rig) -> Outcome {
 /// Until the reboot nothing changes but what boots next.
 async fn still_runs(rig: &mut Rig, before: &Running) -> Outcome {
     let now = running(rig).await?;
-    check!(now == *before, "{before:?} ran before the install, {now:?} runs after it");
+    check!(now == *before, "{before} ran before the install, {now} runs after it");
     let (booted, others) = bundles::slots(rig).await?;
     check!(!booted.next, "the install is done, and slot {} still boots next", booted.name);
     check!(others.iter().any(|slot| slot.next), "no slot boots next: {others:?}");
@@ -58,8 +58,9 @@ async fn is_kept(rig: &mut Rig, before: &Running, version: &str) -> Outcome {
 
 fn full_tries(rig: &Rig, left: Option<u32>) -> Outcome {
     let promised = rig.image().slots.as_ref().map(|slots| slots.tries);
-    let all = left.is_none() || left == promised;
-    check!(all, "a healthy system has {left:?} tries left, not {promised:?}");
+    if let (Some(left), Some(promised)) = (left, promised) {
+        check!(left == promised, "a healthy system has {left} tries left, not {promised}");
+    }
     Ok(())
 }
 
@@ -73,7 +74,8 @@ fn told_its_progress(rig: &Rig, from: u64) -> Outcome {
         String::from_utf8_lossy(found.get(1)?.as_bytes()).parse::<u32>().ok()
     };
     let told: Vec<u32> = pattern.captures_iter(&said).filter_map(percent).collect();
-    check!(told.last() == Some(&100), "its progress on the console ended at {:?} %", told.last());
+    let last = told.last().or_fail("it told no progress on the console")?;
+    check!(*last == 100, "its progress on the console ended at {last} %");
     Ok(())
 }
 

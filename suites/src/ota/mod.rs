@@ -5,6 +5,8 @@ mod fallback;
 mod install;
 mod refuse;
 
+use std::fmt::{self, Display, Formatter};
+
 use hil_core::body;
 use hil_core::image::{Bundle, Flaw};
 use hil_core::prelude::*;
@@ -101,6 +103,12 @@ pub(crate) const SUITE: Suite = Suite {
 struct Running {
     slot: String,
     version: String,
+}
+
+impl Display for Running {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "version {} in slot {}", self.version, self.slot)
+    }
 }
 
 async fn running(rig: &mut Rig) -> Outcome<Running> {

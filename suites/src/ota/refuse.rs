@@ -92,7 +92,7 @@ async fn refused(rig: &mut Rig, path: &str, untouched: Untouched) -> Outcome {
 /// The old system runs, boots next and is not called bad.
 async fn stays(rig: &mut Rig, before: &Running) -> Outcome {
     let now = running(rig).await?;
-    check!(now == *before, "{before:?} ran before the refusal, {now:?} runs after it");
+    check!(now == *before, "{before} ran before the refusal, {now} runs after it");
     let (booted, _) = bundles::slots(rig).await?;
     check!(booted.next, "the bundle was refused, and slot {} no longer boots next", booted.name);
     check!(booted.good != Some(false), "the bundle was refused, and slot {} is bad", booted.name);
@@ -154,7 +154,7 @@ pub(super) async fn no_space(rig: &mut Rig) -> Outcome {
     for folder in &folders {
         rig.must(&format!("rm -f '{folder}/hil-full' '{folder}/hil-more'")).await?;
     }
-    rig.journal().note(format!("with full {}: {ended:?}", folders.join(" and ")));
+    rig.journal().note(format!("with full {}: {ended}", folders.join(" and ")));
     if matches!(ended, Installed::Refused(_)) {
         stays(rig, &before).await?;
         bundles::must_install(rig, &path).await.or_fail("with room again")?;

@@ -6,6 +6,8 @@
 //! staged becomes the next to boot at an orderly shutdown only. Who counts tries, in which
 //! variables, is the bootloader's: the manifest's `[slots]` says how to ask it.
 
+use std::fmt::{self, Display, Formatter};
+
 use async_trait::async_trait;
 
 use crate::image::Switch;
@@ -46,6 +48,15 @@ pub enum Installed {
     Done,
     /// The updater would not, or could not. The last lines of what it said.
     Refused(String),
+}
+
+impl Display for Installed {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Installed::Done => f.write_str("installed"),
+            Installed::Refused(why) => write!(f, "refused: {why}"),
+        }
+    }
 }
 
 /// The updater.

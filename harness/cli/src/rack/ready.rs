@@ -26,6 +26,8 @@ use super::disk::broken;
 const MOST: usize = 6;
 
 const DISK: &str = "disk";
+/// Letters of a folder's name.
+const KEY: usize = 32;
 /// Of what [`Kept`] means, and of what runs on a saved board; builds of one changed commit share a
 /// version.
 const KEPT: &str = "program stands by";
@@ -91,7 +93,13 @@ pub(super) fn key(
         &format!("{} {:?} {:?} {:?}", spec.accel, spec.memory_mib, spec.forwards, spec.extra),
         &as_they_are(&spec.boot)?,
     ];
-    Some(digest_of(parts.join("\n").as_bytes())[..32].to_string())
+    Some(digest_of(parts.join("\n").as_bytes())[..KEY].to_string())
+}
+
+/// Whether a folder is named as [`key`] names, and not by a run that is about to save one.
+fn is_key(dir: &Path) -> bool {
+    let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.len() == KEY && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// What a board is started with and by which files, not all of which are the manifest's: a board's
@@ -237,10 +245,15 @@ impl Store {
     fn prune(&self) {
         let Ok(entries) = fs::read_dir(&self.root) else { return };
         let used = |dir: &PathBuf| fs::metadata(dir.join(DONE)).ok()?.modified().ok();
-        let mut all: Vec<(SystemTime, PathBuf)> = entries
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter_map(|dir| Some((used(&dir)?, dir)))
-            .collect();
+        let mut all: Vec<(SystemTime, PathBuf)> = Vec::new();
+        for dir in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            match used(&dir) {
+                Some(at) => all.push((at, dir)),
+                // What a board is moved to has all of it: this one was left while it was removed.
+                None if is_key(&dir) => self.remove(&dir),
+                None => {}
+            }
+        }
         all.sort();
         all.truncate(all.len().saturating_sub(MOST));
         all.iter().for_each(|(_, dir)| self.remove(dir));
@@ -297,6 +310,19 @@ mod tests {
         assert!(there(0), "in use, however old");
         assert!(!there(1), "the oldest that nobody uses");
         assert!((2..=MOST + 1).all(there));
+    }
+
+    #[test]
+    fn what_a_killed_run_had_half_removed_goes_with_the_next_one_saved() {
+        let root = tempfile::tempdir().unwrap();
+        let store = store(root.path(), "r1", false);
+        let half = root.path().join("0123456789abcdef".repeat(2));
+        fs::create_dir(&half).unwrap();
+        fs::write(ram_in(&half), "x").unwrap();
+        drop(saved(&store, Some("k")));
+        assert!(!half.exists());
+        assert!(store.find("k", SaveKind::Template, None).is_some());
+        assert!(store.staging().exists(), "another run's, and this one's, are at work");
     }
 
     #[test]

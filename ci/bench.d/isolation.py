@@ -26,12 +26,15 @@ def measure(hil, _runs, work):
         say("isolation: which cases reboot by themselves")
         whole = work / "all"
         run(hil, whole, cases, "--lanes", lanes)
-    boots = {}
+    boots, passed = {}, set()
     for lane in events_in(Path(whole)):
-        boots |= reboots(lane)
+        for case, itself in reboots(lane).items():
+            boots[case] = boots.get(case, False) or itself
+        passed |= passes(lane)
     if unknown := set(cases) - set(boots):
         raise CannotMeasure(f"{whole} does not tell of {', '.join(sorted(unknown))}")
-    chosen = sorted(case for case in cases if not boots[case])
+    # What was skipped there, or did not come to its end, does not show whether it reboots.
+    chosen = sorted(case for case in cases if case in passed and not boots[case])
     ways = {
         "after a reboot each": ("--isolation", "reboot"),
         "from forks": (),
@@ -92,12 +95,19 @@ def reboots(events):
         name = what if isinstance(what, str) else next(iter(what))
         if name == "case-started":
             running = name_of(what[name]["case"])
-            found[running] = False
+            found.setdefault(running, False)
         elif name in BOOTS and running:
             found[running] = True
         elif name == "case-finished":
             running = None
     return found
+
+
+def passes(events):
+    """The cases that passed."""
+    finished = (event["what"]["case-finished"] for event in events
+                if isinstance(event["what"], dict) and "case-finished" in event["what"])
+    return {name_of(told["case"]) for told in finished if told["verdict"] == "pass"}
 
 
 def name_of(case):

@@ -121,7 +121,7 @@ fn a_contact_that_sticks_closed_is_found_at_the_end() {
 #[test]
 fn a_board_that_goes_dark_late_is_told_and_no_contact_that_sticks() {
     // Between the one second of its lab file, and twice that on top.
-    let rack = Rack::shells_of(&shells().replace("hold_up_ms = 60", "hold_up_ms = 2000"));
+    let rack = Rack::shells_of(&shells().replace("hold_up_ms = 60", "hold_up_ms = 2500"));
     let lab = fs::read_to_string(rack.lab()).unwrap();
     fs::write(rack.lab(), lab.replace("discharge_s = 0.3", "discharge_s = 1")).unwrap();
     let ended = run(&mut rack.run("bbb-1", "--case boot/console-login"));

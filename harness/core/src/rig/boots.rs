@@ -101,17 +101,24 @@ impl Rig {
     }
 
     /// Where nobody knows whether the power was gone, a boot that is met in its midst is the old one,
-    /// going on: what a cut was to show was never tried. Without any mark nothing can be told.
-    pub(super) fn must_be_a_new_boot(&mut self) -> Outcome {
+    /// going on: what a cut was to show was never tried. Without any mark nothing can be told, nor of a
+    /// board that resets itself at that moment.
+    pub(super) async fn must_be_a_new_boot(&mut self) -> Outcome {
         if !std::mem::take(&mut self.may_be_old) {
             return Ok(());
         }
+        let (console, mut cursor) = (self.parts.console.clone(), self.boot_cursor);
+        while cursor < console.sightings() {
+            let sighting = console.sighting(&mut cursor).await;
+            self.take_in(&sighting)?;
+        }
+        self.boot_cursor = cursor;
         let marks = self.parts.board.stages.overridden_by(&self.parts.image.stages);
         let marks = marks.by_stage();
         match marks.keys().next().filter(|first| !self.boot_times.contains_key(first)) {
             Some(first) => Err(Trouble::rack(format!(
-                "the board came to ready without {first}, and still spoke when its power was to be \
-                 gone: its contact sticks, or its line loses bytes"
+                "the board still spoke when its power was to be gone, and then {first} was not seen: \
+                 its contact sticks, its line loses bytes, or the image no longer says it"
             ))),
             None => Ok(()),
         }

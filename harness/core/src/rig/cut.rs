@@ -101,6 +101,7 @@ impl Rig {
         reached: bool,
     ) -> Outcome<Cut> {
         let seed = cut_seed(self.seed(), self.cuts.len() as u32);
+        self.must_be_a_new_boot().await?;
         self.forget_sessions();
         let report = self.parts.power.cut(policy, seed).await?;
         let cut = Cut { planned, reached, policy, seed, report };

@@ -388,16 +388,16 @@ impl Rig {
 
     /// A ready mark can be printed by anything; only a shell that answers proves it.
     async fn prove_ready(&mut self, deadline: Deadline) -> Outcome {
-        self.must_be_a_new_boot()?;
         match self.shell() {
             Some(shell) => {
                 let name = shell.name();
                 let opened = shell.open(deadline).await;
                 opened.map_err(|trouble| self.no_login(name, trouble))?;
+                self.must_be_a_new_boot().await?;
                 self.note_ssh_server(deadline).await;
                 Ok(())
             }
-            None => Ok(()),
+            None => self.must_be_a_new_boot().await,
         }
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Air {
     pub(crate) power_ons: AtomicU32,
     /// Stage marks appear at power-on only while this is unset.
     pub(crate) dead: std::sync::atomic::AtomicBool,
+    /// What it shows at each power-on before all else.
+    pub(crate) begins_with: Mutex<Option<Stage>>,
     /// Nobody knows whether it ever lost its power.
     pub(crate) may_be_on: std::sync::atomic::AtomicBool,
     /// Bytes on the console so far, and how many more each power-on brings.
@@ -84,6 +86,10 @@ impl Power for AirPower {
         self.0.heard.lock().unwrap().extend(&*self.0.babble.lock().unwrap());
         if let Some(loss) = &*self.0.loss.lock().unwrap() {
             loss.send_replace(None);
+        }
+        let first = *self.0.begins_with.lock().unwrap();
+        if let Some(stage) = first {
+            self.0.show(Seen::Stage(stage), "begins");
         }
         if !self.0.dead.load(Ordering::SeqCst) {
             self.0.show(Seen::Stage(Stage::Ready), "ready");

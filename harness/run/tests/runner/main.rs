@@ -174,6 +174,9 @@ const EMULATED: &str =
     "title = \"X\"\narch = \"arm\"\n[qemu]\nmachine = \"m\"\n[stages]\nready = \"r\"\n";
 const COUNTED: &str = "title = \"X\"\narch = \"arm\"\n[qemu]\nmachine = \"m\"\n\
      [stages]\nbootloader = \"b\"\nready = \"r\"\n";
+/// Ready is who answers.
+const UNREADY: &str = "title = \"X\"\narch = \"arm\"\n[qemu]\nmachine = \"m\"\n\
+     [stages]\nbootloader = \"b\"\n";
 const PHYSICAL: &str =
     "title = \"X\"\narch = \"arm\"\nsources = [\"s\"]\n[stages]\nready = \"r\"\n";
 const UNMARKED: &str = "title = \"X\"\narch = \"arm\"\nsources = [\"s\"]\n";
@@ -328,6 +331,15 @@ fn a_boot_met_in_its_midst_breaks_where_the_power_may_never_have_gone() {
     assert_eq!(verdict(&midst(COUNTED), "passes").0, Verdict::Pass, "it was off for certain");
     air.may_be_on.store(true, Ordering::SeqCst);
     assert_eq!(verdict(&midst(EMULATED), "passes").0, Verdict::Pass, "its first mark came");
+    air.begins_with.lock().unwrap().replace(Stage::Bootloader);
+    for board in [COUNTED, UNREADY] {
+        assert_eq!(
+            verdict(&midst(board), "passes").0,
+            Verdict::Pass,
+            "its first mark came: {board}"
+        );
+    }
+    *air.begins_with.lock().unwrap() = None;
     let told = midst(COUNTED);
     let broken = told.iter().find_map(|event| match event {
         What::BringUpFailed { verdict, why, .. } => Some((*verdict, why.clone())),
@@ -335,7 +347,7 @@ fn a_boot_met_in_its_midst_breaks_where_the_power_may_never_have_gone() {
     });
     let (verdict, why) = broken.unwrap();
     assert_eq!(verdict, Verdict::Broken);
-    assert!(why.contains("came to ready without bootloader"), "{why}");
+    assert!(why.contains("and then bootloader was not seen"), "{why}");
 }
 
 #[test]

@@ -116,6 +116,15 @@ const CUTS: Cuts = Cuts { in_a_row: 2, after: &[Mark::Begin], ms: 900, writes: 0
 const CUT: Case = case("cut", secs(5), hil_core::body!(cuts_three_times)).cuts(CUTS);
 const UNCUT: Case = case("uncut", secs(5), hil_core::body!(fails_before_its_cut)).cuts(CUTS);
 
+/// The first cut may have been none; the second is one, and comes before the board is ready.
+async fn cuts_twice_before_it_is_ready(rig: &mut Rig) -> Outcome {
+    air().may_be_on.store(true, Ordering::SeqCst);
+    rig.power_cut(CutPolicy::DropAll).await?;
+    rig.power_on().await?;
+    air().may_be_on.store(false, Ordering::SeqCst);
+    rig.power_cut(CutPolicy::DropAll).await.map(drop)
+}
+
 /// A new system panics once and is then given up, as a board tells it.
 async fn is_rolled_back(rig: &mut Rig) -> Outcome {
     let air = air();
@@ -156,6 +165,7 @@ const NO_SSH_ON_A_FORK: Case = NO_SSH.isolation(Isolation::Fork);
 const CRASHED: Case = case("crashed", secs(20), hil_core::body!(crashes_ssh));
 const CRASHED_ON_A_FORK: Case = CRASHED.isolation(Isolation::Fork);
 const OOPS: Case = case("oops", secs(20), hil_core::body!(sees_an_oops_and_loses_ssh));
+const TWICE: Case = case("twice", secs(20), hil_core::body!(cuts_twice_before_it_is_ready));
 const ROLLED: Case = case("rolled", secs(20), hil_core::body!(is_rolled_back));
 const ROLLED_THEN: Case = case("then", secs(20), hil_core::body!(is_rolled_back_and_panics));
 const NEVER: Case = case("never", secs(20), hil_core::body!(is_never_ready));
@@ -348,6 +358,16 @@ fn a_boot_met_in_its_midst_breaks_where_the_power_may_never_have_gone() {
     let (verdict, why) = broken.unwrap();
     assert_eq!(verdict, Verdict::Broken);
     assert!(why.contains("and then bootloader was not seen"), "{why}");
+}
+
+#[test]
+fn a_cut_that_may_have_been_none_is_not_forgotten_at_the_next() {
+    let air = Arc::new(Air::default());
+    let (found, why) = verdict(&run_on(COUNTED, &[TWICE], &air, 0), "twice");
+    assert_eq!(found, Verdict::Broken, "{why}");
+    assert!(why.contains("and then bootloader was not seen"), "{why}");
+    air.begins_with.lock().unwrap().replace(Stage::Bootloader);
+    assert_eq!(verdict(&run_on(COUNTED, &[TWICE], &air, 0), "twice").0, Verdict::Pass);
 }
 
 #[test]

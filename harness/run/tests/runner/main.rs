@@ -23,6 +23,7 @@ use hil_run::prepare::Prepared;
 use hil_run::runner::{BoardRun, Run};
 
 mod air;
+mod cuts;
 mod starts;
 
 use air::{Air, AirRack, Heard};
@@ -97,34 +98,6 @@ async fn sees_a_panic(_rig: &mut Rig) -> Outcome {
     std::future::pending().await
 }
 
-/// Once while it works, once when its work is over, and once more than was planned.
-async fn cuts_three_times(rig: &mut Rig) -> Outcome {
-    let cut = rig.cut_while(|_| Box::pin(std::future::pending())).await?;
-    check!(cut.reached, "work that never ends was said to have ended");
-    let cut = rig.cut_while(|_| Box::pin(async { Ok(()) })).await?;
-    check!(!cut.reached, "work that ends at once was said to go on");
-    check!(rig.cuts_left() == 0, "a cut is left");
-    rig.cut_while(|_| Box::pin(async { Ok(()) })).await.map(drop)
-}
-
-async fn fails_before_its_cut(rig: &mut Rig) -> Outcome {
-    rig.cut_while(|_| Box::pin(async { Err(Trouble::product("the install failed")) })).await?;
-    Ok(())
-}
-
-const CUTS: Cuts = Cuts { in_a_row: 2, after: &[Mark::Begin], ms: 900, writes: 0, flushes: 0 };
-const CUT: Case = case("cut", secs(5), hil_core::body!(cuts_three_times)).cuts(CUTS);
-const UNCUT: Case = case("uncut", secs(5), hil_core::body!(fails_before_its_cut)).cuts(CUTS);
-
-/// The first cut may have been none; the second is one, and comes before the board is ready.
-async fn cuts_twice_before_it_is_ready(rig: &mut Rig) -> Outcome {
-    air().may_be_on.store(true, Ordering::SeqCst);
-    rig.power_cut(CutPolicy::DropAll).await?;
-    rig.power_on().await?;
-    air().may_be_on.store(false, Ordering::SeqCst);
-    rig.power_cut(CutPolicy::DropAll).await.map(drop)
-}
-
 /// A new system panics once and is then given up, as a board tells it.
 async fn is_rolled_back(rig: &mut Rig) -> Outcome {
     let air = air();
@@ -165,7 +138,6 @@ const NO_SSH_ON_A_FORK: Case = NO_SSH.isolation(Isolation::Fork);
 const CRASHED: Case = case("crashed", secs(20), hil_core::body!(crashes_ssh));
 const CRASHED_ON_A_FORK: Case = CRASHED.isolation(Isolation::Fork);
 const OOPS: Case = case("oops", secs(20), hil_core::body!(sees_an_oops_and_loses_ssh));
-const TWICE: Case = case("twice", secs(20), hil_core::body!(cuts_twice_before_it_is_ready));
 const ROLLED: Case = case("rolled", secs(20), hil_core::body!(is_rolled_back));
 const ROLLED_THEN: Case = case("then", secs(20), hil_core::body!(is_rolled_back_and_panics));
 const NEVER: Case = case("never", secs(20), hil_core::body!(is_never_ready));
@@ -184,9 +156,6 @@ const EMULATED: &str =
     "title = \"X\"\narch = \"arm\"\n[qemu]\nmachine = \"m\"\n[stages]\nready = \"r\"\n";
 const COUNTED: &str = "title = \"X\"\narch = \"arm\"\n[qemu]\nmachine = \"m\"\n\
      [stages]\nbootloader = \"b\"\nready = \"r\"\n";
-/// Ready is who answers.
-const UNREADY: &str = "title = \"X\"\narch = \"arm\"\n[qemu]\nmachine = \"m\"\n\
-     [stages]\nbootloader = \"b\"\n";
 const PHYSICAL: &str =
     "title = \"X\"\narch = \"arm\"\nsources = [\"s\"]\n[stages]\nready = \"r\"\n";
 const UNMARKED: &str = "title = \"X\"\narch = \"arm\"\nsources = [\"s\"]\n";
@@ -332,44 +301,6 @@ fn a_board_lost_a_moment_after_the_failure_explains_it() {
     assert_eq!(air.power_ons.load(Ordering::SeqCst), 2, "the lost board was not brought up again");
 }
 
-/// A contact that sticks while a boot pauses is taken for a board without power; the old boot goes on,
-/// and what a cut was to show was never tried.
-#[test]
-fn a_boot_met_in_its_midst_breaks_where_the_power_may_never_have_gone() {
-    let air = Arc::new(Air::default());
-    let midst = |board| run_on(board, &[PASSES], &air, 0);
-    assert_eq!(verdict(&midst(COUNTED), "passes").0, Verdict::Pass, "it was off for certain");
-    air.may_be_on.store(true, Ordering::SeqCst);
-    assert_eq!(verdict(&midst(EMULATED), "passes").0, Verdict::Pass, "its first mark came");
-    air.begins_with.lock().unwrap().replace(Stage::Bootloader);
-    for board in [COUNTED, UNREADY] {
-        assert_eq!(
-            verdict(&midst(board), "passes").0,
-            Verdict::Pass,
-            "its first mark came: {board}"
-        );
-    }
-    *air.begins_with.lock().unwrap() = None;
-    let told = midst(COUNTED);
-    let broken = told.iter().find_map(|event| match event {
-        What::BringUpFailed { verdict, why, .. } => Some((*verdict, why.clone())),
-        _ => None,
-    });
-    let (verdict, why) = broken.unwrap();
-    assert_eq!(verdict, Verdict::Broken);
-    assert!(why.contains("and then bootloader was not seen"), "{why}");
-}
-
-#[test]
-fn a_cut_that_may_have_been_none_is_not_forgotten_at_the_next() {
-    let air = Arc::new(Air::default());
-    let (found, why) = verdict(&run_on(COUNTED, &[TWICE], &air, 0), "twice");
-    assert_eq!(found, Verdict::Broken, "{why}");
-    assert!(why.contains("and then bootloader was not seen"), "{why}");
-    air.begins_with.lock().unwrap().replace(Stage::Bootloader);
-    assert_eq!(verdict(&run_on(COUNTED, &[TWICE], &air, 0), "twice").0, Verdict::Pass);
-}
-
 #[test]
 fn a_kernel_panic_ends_the_case_at_once_and_is_an_event() {
     let (events, _) = run(&[KERNEL], false);
@@ -427,33 +358,6 @@ fn what_is_broken_is_not_run_again() {
     let events = run_on(EMULATED, &[PANICS], &Arc::new(Air::default()), 3);
     assert_eq!(verdict(&events, "panics").0, Verdict::Broken);
     assert!(!events.iter().any(|event| matches!(event, What::CaseRetried { .. })));
-}
-
-#[test]
-fn what_fails_after_a_cut_tells_the_cut_and_each_cut_is_an_event() {
-    let (events, _) = run(&[CUT, AGAIN], false);
-    let cuts: Vec<(u64, String)> = events
-        .iter()
-        .filter_map(|event| match event {
-            What::PowerCut { seed, point, .. } => Some((*seed, point.clone().unwrap())),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(cuts.len(), 2, "{events:#?}");
-    assert_ne!(cuts[0].0, cuts[1].0, "both cuts take the same choice");
-    assert!(cuts[0].1.ends_with(" ms after the begin"), "{cuts:?}");
-    assert!(cuts[1].1.starts_with("the work's end, before "), "{cuts:?}");
-    let (verdict_, why) = verdict(&events, "cut");
-    assert_eq!(verdict_, Verdict::Broken);
-    let told = format!("after 2 cuts, the last at {} (subset, seed {};", cuts[1].1, cuts[1].0);
-    assert!(why.starts_with(&told) && why.contains("no cut number 3"), "{why}");
-}
-
-#[test]
-fn work_that_fails_before_its_cut_is_a_failure_and_no_cut() {
-    let (events, _) = run(&[UNCUT, AGAIN], false);
-    assert_eq!(verdict(&events, "uncut"), (Verdict::Fail, "the install failed".into()));
-    assert!(!events.iter().any(|event| matches!(event, What::PowerCut { .. })), "{events:#?}");
 }
 
 /// How a dead board is judged that had said `before` bytes when it got power, and `after` then.

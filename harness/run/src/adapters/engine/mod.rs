@@ -38,7 +38,7 @@ enum TmpfsIn {
     Pages,
 }
 
-/// Bytes.
+/// Of the memory of the board, in bytes.
 async fn page_size(rig: &mut Rig) -> Outcome<u64> {
     let told = rig.must("grep -m1 KernelPageSize /proc/self/smaps").await?;
     let kib = told.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok());

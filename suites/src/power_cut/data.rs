@@ -64,7 +64,7 @@ pub(super) fn rows_hold(shown: &[u8], acknowledged: u64) -> Outcome {
     let shown = String::from_utf8_lossy(shown);
     let files: Vec<&str> = shown.split(APART).collect();
     let [synced, unsynced, replaced, ..] = files.as_slice() else {
-        // The folder they are in is gone, or one of its first files.
+        // The folder they are in is gone.
         let why = format!("row {acknowledged} was acknowledged; nothing can be read: {shown}");
         return invariants::invariant("acknowledged-data-present", Err(Trouble::product(why)));
     };

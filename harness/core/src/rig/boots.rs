@@ -52,6 +52,7 @@ impl Rig {
     /// Asks the running system to reboot: its boot id, and where the sightings of what follows
     /// begin.
     pub(super) async fn ask_for_reboot(&mut self) -> Outcome<(String, u64)> {
+        self.must_be_a_new_boot().await?;
         let before = self.must(BOOT_ID).await?;
         let cursor = self.parts.console.sightings();
         // The command ends with the session, in whatever way; the boot id tells the truth.
@@ -101,8 +102,8 @@ impl Rig {
     }
 
     /// Where nobody knows whether the power was gone, a boot that is met in its midst is the old one,
-    /// going on: what a cut was to show was never tried. Without any mark nothing can be told, nor of a
-    /// board that resets itself at that moment.
+    /// going on: what a cut was to show was never tried. Nothing can be told where `ready` is the only
+    /// mark, of a board that resets itself at that moment, and of a cut before the first mark.
     pub(super) async fn must_be_a_new_boot(&mut self) -> Outcome {
         if !std::mem::take(&mut self.may_be_old) {
             return Ok(());
@@ -110,15 +111,18 @@ impl Rig {
         let (console, mut cursor) = (self.parts.console.clone(), self.boot_cursor);
         while cursor < console.sightings() {
             let sighting = console.sighting(&mut cursor).await;
-            self.take_in(&sighting)?;
+            // What else there is to see is for whoever waits for a stage.
+            if matches!(sighting.what, Seen::Stage(_)) {
+                self.take_in(&sighting)?;
+            }
         }
-        self.boot_cursor = cursor;
         let marks = self.parts.board.stages.overridden_by(&self.parts.image.stages);
         let marks = marks.by_stage();
         match marks.keys().next().filter(|first| !self.boot_times.contains_key(first)) {
             Some(first) => Err(Trouble::rack(format!(
                 "the board still spoke when its power was to be gone, and then {first} was not seen: \
-                 its contact sticks, its line loses bytes, or the image no longer says it"
+                 its contact sticks, its line loses bytes, the image no longer says it, or `discharge_s` \
+                 is too small and the next cut came first"
             ))),
             None => Ok(()),
         }

@@ -322,6 +322,15 @@ impl Rig {
     }
 
     pub async fn reach_within(&mut self, stage: Stage, deadline: Deadline) -> Outcome {
+        let reached = self.reach_in_this_boot(stage, deadline).await;
+        if reached.is_err() {
+            // What an old boot does not come to, or dies of, is nobody's fault but the rack's.
+            self.must_be_a_new_boot().await?;
+        }
+        reached
+    }
+
+    async fn reach_in_this_boot(&mut self, stage: Stage, deadline: Deadline) -> Outcome {
         if stage == Stage::Ready && !self.has_mark(Stage::Ready) {
             return self.ready_without_mark(deadline).await;
         }

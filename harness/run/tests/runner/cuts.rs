@@ -89,6 +89,23 @@ fn a_boot_met_in_its_midst_breaks_where_the_power_may_never_have_gone() {
     assert!(why.contains("and then bootloader was not seen"), "{why}");
 }
 
+/// Its login fails, or its kernel panics: whatever an old boot dies of, the rack is asked first.
+#[test]
+fn what_an_old_boot_dies_of_is_the_racks() {
+    let air = Arc::new(Air::default());
+    air.may_be_on.store(true, Ordering::SeqCst);
+    air.dead.store(true, Ordering::SeqCst);
+    for stage in [Stage::Kernel, Stage::Ready] {
+        air.begins_with.lock().unwrap().replace(stage);
+        let told = run_on(COUNTED, &[PASSES], &air, 0);
+        let broken = told.iter().any(|event| {
+            matches!(event, What::BringUpFailed { verdict: Verdict::Broken, why, .. }
+                if why.contains("and then bootloader was not seen"))
+        });
+        assert!(broken, "{stage}: {told:#?}");
+    }
+}
+
 #[test]
 fn a_cut_that_may_have_been_none_is_not_forgotten_at_the_next() {
     let air = Arc::new(Air::default());

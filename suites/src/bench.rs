@@ -13,6 +13,10 @@ pub(crate) const CONTAINERS: &[Need] = &[Need::Shell, Need::Engine, Need::Offlin
 /// Marks all that cases make, so that it can be found again whatever became of its case.
 pub(crate) const LABEL: &str = "hil.case";
 
+/// Options of all containers of a case that is not about networks: to have one of its own is half of a
+/// container's start, and of its end.
+pub(crate) const HOST_NETWORK: &[&str] = &["--network=host"];
+
 /// A sleeper that ends when it is asked to: what a limited container mostly does.
 pub(crate) const SLEEP: &[&str] = &["sleep", "10000"];
 
@@ -23,15 +27,24 @@ pub(crate) struct Bench {
     pub(crate) image: String,
     /// Where that image's archive stands on the target.
     pub(crate) archive: String,
+    /// Options of every container here.
+    common: &'static [&'static str],
 }
 
-/// A case's body over a rig and a [`Bench`], with the bench cleared at its end.
+/// A case's body over a rig and a [`Bench`], with the bench cleared at its end; and, where they are
+/// given, options of every container there. A fork is not cleared: it goes with all that is on it.
 macro_rules! on_bench {
     ($function:path) => {
+        $crate::bench::on_bench!($function, &[])
+    };
+    ($function:path, $common:expr) => {
         ::hil_core::case::Body::Code(|rig| {
             ::std::boxed::Box::pin(async move {
-                let bench = $crate::bench::Bench::open(rig).await?;
+                let bench = $crate::bench::Bench::open(rig, $common).await?;
                 let outcome = $function(rig, &bench).await;
+                if rig.is_fork() {
+                    return outcome;
+                }
                 // What the case found comes first; a bench that cannot be cleared comes second.
                 let cleared = bench.clear(rig).await;
                 outcome.and(cleared)
@@ -43,14 +56,17 @@ pub(crate) use on_bench;
 
 impl Bench {
     /// Waits for the engine, removes what a case before this one had to leave, loads the image.
-    pub(crate) async fn open(rig: &mut Rig) -> Outcome<Bench> {
+    pub(crate) async fn open(rig: &mut Rig, common: &'static [&'static str]) -> Outcome<Bench> {
         let engine = rig.engine()?;
         let facts = rig.image().engine.as_ref().map(|spec| spec.facts().clone());
         let image = facts.and_then(|facts| facts.offline_image);
         let image = image.ok_or_else(|| Trouble::Skip(Need::OfflineImage.hint().into()))?;
-        engine.ready(rig).await?;
-        let bench = Bench { engine, image: image.tag, archive: image.path };
-        bench.clear(rig).await?;
+        let bench = Bench { engine, image: image.tag, archive: image.path, common };
+        // Before a board is saved its engine is waited for, and no case has been there.
+        if !rig.is_fork() {
+            bench.engine.ready(rig).await?;
+            bench.clear(rig).await?;
+        }
         let known = bench.engine.must(rig, &["images", "--quiet", &bench.image]).await?;
         if known.stdout.trim().is_empty() {
             bench.engine.load(rig, &bench.archive).await?;
@@ -77,7 +93,8 @@ impl Bench {
         options: &[&str],
         command: &[&str],
     ) -> Outcome<Ran> {
-        let container = Container { image: &self.image, options, command };
+        let options = [self.common, options].concat();
+        let container = Container { image: &self.image, options: &options, command };
         self.engine.run(rig, &container).await
     }
 
@@ -102,7 +119,7 @@ impl Bench {
         command: &[&str],
     ) -> Outcome<String> {
         let name = self.name(rig, role);
-        let options = [&["--label", LABEL], options].concat();
+        let options = [&["--label", LABEL], self.common, options].concat();
         let container = Container { image: &self.image, options: &options, command };
         self.engine.start(rig, &name, &container).await?;
         Ok(name)
@@ -116,7 +133,8 @@ impl Bench {
         command: &[&str],
     ) -> Outcome<Vec<String>> {
         let names: Vec<String> = (1..=count).map(|n| self.name(rig, &format!("n{n}"))).collect();
-        let container = Container { image: &self.image, options: &["--label", LABEL], command };
+        let options = [&["--label", LABEL], self.common].concat();
+        let container = Container { image: &self.image, options: &options, command };
         let line = |name: &String| {
             self.engine.line(&container.words(&["run", "--detach", "--name", name]))
         };
@@ -167,3 +185,6 @@ const START: Duration = secs(5);
 /// A client costs an emulated board half a second of its time: asking more often would slow down
 /// what is waited for.
 pub(crate) const PAUSE: Duration = secs(1);
+
+/// Between two looks at a file of the kernel's, or of a container's: those ask no client.
+pub(crate) const GLANCE: Duration = Duration::from_millis(300);

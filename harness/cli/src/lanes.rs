@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hil_core::board::Board;
-use hil_core::plan::BoardPlan;
+use hil_core::case::Suite;
+use hil_core::plan::{BoardPlan, PlannedCase};
 use hil_core::shard::lanes;
 use hil_report::rebuild::run_dir;
 
@@ -23,12 +24,17 @@ pub(crate) struct Lane {
 pub(crate) fn of(
     board: &Board,
     plan: BoardPlan,
-    count: u32,
+    (count, suites): (u32, &[Suite]),
     dir: &Path,
 ) -> Result<Vec<Lane>, Failure> {
     let name = &board.name;
+    let weight = |planned: &PlannedCase| {
+        let cases = suites.iter().filter(|suite| suite.name == planned.id.suite);
+        let case = cases.flat_map(|suite| suite.cases).find(|case| case.name == planned.id.name);
+        case.map(|case| case.weight()).unwrap_or_default()
+    };
     let plans = match board.is_emulated() {
-        true if count > 1 => lanes(plan, count),
+        true if count > 1 => lanes(plan, count, weight),
         _ => vec![plan],
     };
     if let [_] = plans[..] {

@@ -51,7 +51,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     for (board, plan) in resolved.boards.iter().zip(resolved.plans) {
         let dir = out.board(&board.name)?;
         let known = resolved.images.get(&board.name).cloned().unwrap_or_default();
-        for Lane { label, dir, plan } in lanes::of(board, plan, args.lanes, &dir)? {
+        for Lane { label, dir, plan } in
+            lanes::of(board, plan, (args.lanes, resolved.suites), &dir)?
+        {
             let events = EventsFile::create(&dir, resolved.masker.clone()).map_err(|error| {
                 Failure::host(format!("failed to write {}: {error}", dir.display()))
             })?;

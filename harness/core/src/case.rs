@@ -201,6 +201,8 @@ pub struct Case {
     pub cuts: Option<Cuts>,
     /// On a fast host with KVM; scaled by board and accelerator.
     pub deadline: Duration,
+    /// About how long it takes on an emulated board, where its deadline says little about that.
+    pub lasts: Option<Duration>,
     pub body: Body,
 }
 
@@ -208,7 +210,7 @@ impl Case {
     /// A case that needs nothing; say with [`Case::about`] what it promises.
     pub const fn new(name: &'static str, deadline: Duration, body: Body) -> Case {
         let isolation = Isolation::Shared;
-        Case { name, about: "", needs: &[], isolation, cuts: None, deadline, body }
+        Case { name, about: "", needs: &[], isolation, cuts: None, deadline, lasts: None, body }
     }
 
     #[must_use]
@@ -227,6 +229,18 @@ impl Case {
     pub const fn isolation(mut self, isolation: Isolation) -> Case {
         self.isolation = isolation;
         self
+    }
+
+    /// For a case that waits for time to pass, which no emulator slows down.
+    #[must_use]
+    pub const fn lasts(mut self, about: Duration) -> Case {
+        self.lasts = Some(about);
+        self
+    }
+
+    /// By which cases are dealt out to lanes. Most last a sixth of their deadline under TCG.
+    pub fn weight(&self) -> Duration {
+        self.lasts.unwrap_or(self.deadline / 6)
     }
 
     #[must_use]

@@ -2,11 +2,12 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::case::Isolation;
-use crate::plan::{BoardPlan, CaseId, derive_seed};
+use crate::plan::{BoardPlan, CaseId, PlannedCase, derive_seed};
 
 /// A run's share of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,27 +48,37 @@ pub fn shard(plan: BoardPlan, index: u32, of: u32) -> BoardPlan {
     BoardPlan { share: Some(Share { index, of, whole }), ..plan.only(|id| mine.contains(id)) }
 }
 
-/// A plan spread over at most `count` boards that run at once, which together are one run of it. Only
-/// what starts from forks is spread: the boards fork from one that was saved once, and each other case
-/// needs a boot.
+/// A plan spread over at most `count` boards that run at once, which together are one run of it, by what
+/// each case weighs. Only what starts from forks is spread: the boards fork from one that was saved
+/// once, and each other case needs a boot.
 #[must_use]
-pub fn lanes(plan: BoardPlan, count: u32) -> Vec<BoardPlan> {
+pub fn lanes(
+    plan: BoardPlan,
+    count: u32,
+    weight: impl Fn(&PlannedCase) -> Duration,
+) -> Vec<BoardPlan> {
     let cases = plan.sessions.iter().flat_map(|session| &session.cases);
     let (mut forks, rest): (Vec<_>, Vec<_>) =
         cases.partition(|case| case.isolation == Isolation::Fork);
     let hash = |id: &CaseId| derive_seed(0, &id.to_string());
-    forks.sort_by_key(|case| (Reverse(millis(case.deadline_s)), hash(&case.id)));
-    let mut work = vec![0_u64; (count as usize).clamp(1, forks.len().max(1))];
-    work[0] = rest.iter().map(|case| millis(case.deadline_s)).sum();
+    forks.sort_by_key(|case| (Reverse(weight(case)), hash(&case.id)));
+    let mut work = vec![Duration::ZERO; (count as usize).clamp(1, forks.len().max(1))];
+    work[0] = rest.iter().map(|case| weight(case)).sum();
     let mut theirs = vec![BTreeSet::new(); work.len()];
     for case in forks {
         let Some(least) = (0..work.len()).min_by_key(|lane| work[*lane]) else { break };
-        work[least] += millis(case.deadline_s);
+        work[least] += weight(case);
         theirs[least].insert(case.id.clone());
     }
     let elsewhere: BTreeSet<CaseId> = theirs[1..].iter().flatten().cloned().collect();
-    let others = theirs[1..].iter().filter(|mine| !mine.is_empty());
-    let others = others.map(|mine| plan.clone().only(|id| mine.contains(id)));
+    let others = (1..).zip(&theirs[1..]).filter(|(_, mine)| !mine.is_empty());
+    let others = others.map(|(nth, mine)| {
+        let mut lane = plan.clone().only(|id| mine.contains(id));
+        // Each begins with another image: where none is saved yet, they are booted side by side.
+        let first = nth % lane.sessions.len().max(1);
+        lane.sessions.rotate_left(first);
+        lane
+    });
     let first = plan.clone().only(|id| !elsewhere.contains(id));
     [first].into_iter().chain(others).collect()
 }
@@ -79,7 +90,8 @@ fn millis(seconds: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{PlannedCase, PlannedSkip, Retries, SessionPlan, Terms};
+    use crate::deadline::secs;
+    use crate::plan::{PlannedSkip, Retries, SessionPlan, Terms};
     use crate::rules::Rules;
 
     fn id(nth: u64) -> CaseId {
@@ -149,6 +161,22 @@ mod tests {
         }
     }
 
+    fn by_deadline(case: &PlannedCase) -> Duration {
+        Duration::from_secs_f64(case.deadline_s)
+    }
+
+    #[test]
+    fn the_heaviest_case_has_a_lane_with_little_else() {
+        let mut whole = plan(9, 6);
+        let cases = whole.sessions.iter_mut().flat_map(|session| &mut session.cases);
+        cases.for_each(|case| case.isolation = Isolation::Fork);
+        let weight = |case: &PlannedCase| secs(if case.id == id(4) { 60 } else { 10 });
+        let lanes = lanes(whole, 3, weight);
+        let beside = lanes.iter().map(ids).find(|ids| ids.contains(&id(4))).unwrap();
+        // The two others share eight, and only what they cannot have at sixty is left for this one.
+        assert_eq!(beside, [id(4)], "{lanes:?}");
+    }
+
     #[test]
     fn lanes_take_each_case_once_and_only_forks_leave_the_first() {
         for count in 1..=12 {
@@ -156,7 +184,7 @@ mod tests {
             for (session, case) in [(0, 0), (0, 2), (1, 0), (1, 1), (1, 3)] {
                 whole.sessions[session].cases[case].isolation = Isolation::Fork;
             }
-            let lanes = lanes(whole.clone(), count);
+            let lanes = lanes(whole.clone(), count, by_deadline);
             assert_eq!(
                 lanes.len(),
                 count.min(5) as usize,
@@ -168,6 +196,10 @@ mod tests {
             dealt.sort();
             all.sort();
             assert_eq!(dealt, all, "in {count} lanes");
+            if count > 1 {
+                let begun: BTreeSet<&str> = lanes.iter().map(|l| &*l.sessions[0].image).collect();
+                assert_eq!(begun.len(), 2, "both images are booted at once in {count} lanes");
+            }
             for lane in &lanes[1..] {
                 let forks = |case: &PlannedCase| case.isolation == Isolation::Fork;
                 assert!(lane.sessions.iter().flat_map(|s| &s.cases).all(forks));

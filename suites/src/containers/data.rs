@@ -1,7 +1,6 @@
 //! Data: volumes and bind mounts outlive their containers, the image store an engine's death.
 
 use hil_core::prelude::*;
-use hil_core::product::Container;
 
 use super::restart::kill_command;
 use crate::bench::Bench;
@@ -42,8 +41,7 @@ pub(super) async fn killed_while_loading(rig: &mut Rig, bench: &Bench) -> Outcom
     let known = bench.engine.must(rig, &["images", "--quiet", &bench.image]).await?;
     if !known.stdout.trim().is_empty() {
         // An image that is listed is there in whole.
-        let container = Container { image: &bench.image, command: &sum, ..Default::default() };
-        let ran = bench.engine.run(rig, &container).await?;
+        let ran = bench.run(rig, &[], &sum).await?;
         check!(ran.stdout == before, "the image is listed and its {PROGRAM} is broken: {ran}");
     }
     bench.engine.load(rig, &bench.archive).await.or_fail("the image cannot be loaded again")?;

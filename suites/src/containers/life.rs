@@ -52,7 +52,7 @@ pub(super) async fn logs_kept(rig: &mut Rig, bench: &Bench) -> Outcome {
 }
 
 /// How a container that listens to SIGTERM ends, and one that does not.
-const POLITE: &str = "trap 'echo asked; exit 43' TERM; echo up; while :; do sleep 0.1; done";
+const POLITE: &str = "trap 'echo asked; exit 43' TERM; echo up; while :; do sleep 0.5; done";
 const DEAF: &str = "trap '' TERM; echo up; while :; do sleep 1; done";
 /// What a deaf one is given, in seconds of the board's clock.
 const GRACE: u32 = 3;

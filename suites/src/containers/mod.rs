@@ -12,7 +12,7 @@ use hil_core::body;
 use hil_core::case::Isolation::Fork;
 use hil_core::prelude::*;
 
-use crate::bench::{CONTAINERS, on_bench};
+use crate::bench::{CONTAINERS, HOST_NETWORK, on_bench};
 
 pub(crate) const SUITE: Suite = Suite {
     name: "containers",
@@ -30,23 +30,27 @@ pub(crate) const SUITE: Suite = Suite {
             .about("An image loaded from a file runs and its output arrives.")
             .needs(CONTAINERS)
             .isolation(Fork),
-        Case::new("exit-codes", secs(90), on_bench!(life::exit_codes))
+        Case::new("exit-codes", secs(90), on_bench!(life::exit_codes, HOST_NETWORK))
             .about("The engine's own failures and the container's exit codes are told apart.")
             .needs(CONTAINERS)
             .isolation(Fork),
-        Case::new("logs-kept", secs(60), on_bench!(life::logs_kept))
+        Case::new("logs-kept", secs(60), on_bench!(life::logs_kept, HOST_NETWORK))
             .about("stdout and stderr of a container in the background are kept, apart.")
             .needs(CONTAINERS)
             .isolation(Fork),
-        Case::new("stop-asks-then-kills", secs(60), on_bench!(life::stop_asks_then_kills))
-            .about("Stopping sends SIGTERM first, and SIGKILL to a container that does not listen.")
-            .needs(CONTAINERS)
-            .isolation(Fork),
-        Case::new("read-only-root", secs(60), on_bench!(life::read_only_root))
+        Case::new(
+            "stop-asks-then-kills",
+            secs(60),
+            on_bench!(life::stop_asks_then_kills, HOST_NETWORK),
+        )
+        .about("Stopping sends SIGTERM first, and SIGKILL to a container that does not listen.")
+        .needs(CONTAINERS)
+        .isolation(Fork),
+        Case::new("read-only-root", secs(60), on_bench!(life::read_only_root, HOST_NETWORK))
             .about("The root of a container with --read-only cannot be written, its tmpfs can.")
             .needs(CONTAINERS)
             .isolation(Fork),
-        Case::new("health-states", secs(60), on_bench!(life::health_states))
+        Case::new("health-states", secs(60), on_bench!(life::health_states, HOST_NETWORK))
             .about("A health check goes from starting to healthy, and to unhealthy when it fails.")
             .needs(CONTAINERS)
             .isolation(Fork),
@@ -66,26 +70,36 @@ pub(crate) const SUITE: Suite = Suite {
             .about("Containers of one network reach each other by name, others do not reach them.")
             .needs(CONTAINERS)
             .isolation(Fork),
-        Case::new("data-outlives-container", secs(90), on_bench!(data::outlives_container))
-            .about("What a container wrote to a volume or a bind mount is there for the next one.")
-            .needs(CONTAINERS)
-            .isolation(Fork),
+        Case::new(
+            "data-outlives-container",
+            secs(90),
+            on_bench!(data::outlives_container, HOST_NETWORK),
+        )
+        .about("What a container wrote to a volume or a bind mount is there for the next one.")
+        .needs(CONTAINERS)
+        .isolation(Fork),
         Case::new("restart-policies", secs(90), on_bench!(restart::policies))
             .about("Containers that die are started again as often as their policy says.")
             .needs(CONTAINERS)
             .isolation(Fork),
         Case::new("engine-killed", secs(90), on_bench!(restart::engine_killed))
             .about("After the engine was killed it comes back, and containers by their policies.")
+            .lasts(secs(30))
             .needs(CONTAINERS)
             .isolation(Fork),
         Case::new("engine-hangs", secs(120), on_bench!(restart::engine_hangs))
             .about("An engine part that hangs is noticed by its watchdog, and recovers.")
+            .lasts(secs(45))
             .needs(&[Need::Shell, Need::Engine, Need::OfflineImage, Need::Systemd])
             .isolation(Fork),
-        Case::new("killed-while-loading", secs(120), on_bench!(data::killed_while_loading))
-            .about("An engine killed while it loads an image keeps a store that is whole.")
-            .needs(CONTAINERS)
-            .isolation(Fork),
+        Case::new(
+            "killed-while-loading",
+            secs(120),
+            on_bench!(data::killed_while_loading, HOST_NETWORK),
+        )
+        .about("An engine killed while it loads an image keeps a store that is whole.")
+        .needs(CONTAINERS)
+        .isolation(Fork),
         Case::new("reboot-restores", secs(150), on_bench!(restart::reboot_restores))
             .about("After a reboot data is there, and containers run by their policies.")
             .needs(CONTAINERS)

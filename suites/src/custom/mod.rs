@@ -71,6 +71,7 @@ fn a_case(dir: &'static Path, suite: &'static SuiteFile, case: &'static spec::Ca
         isolation: case.isolation,
         deadline: secs(case.deadline_s) + AROUND,
         cuts: None,
+        lasts: None,
         body: Body::Data(script),
     }
 }

@@ -32,12 +32,16 @@ const FILL: &str = "free=$(($(stat -f -c '%f * %S' .))); \
 
 pub(super) async fn data_full(rig: &mut Rig, bench: &Bench) -> Outcome {
     let root = bench.setup(rig).await?.root;
-    let spent = Spent { root: &root, left: "hil-full hil-full-rest", what: "space" };
+    let left = "hil-full hil-full-rest";
+    let spent = Spent { root: &root, left, enough: left, what: "space" };
     spent.behaves(rig, bench, FILL).await
 }
 
 /// More than this many files are not made: on a large disk it would take hours.
 const MOST_INODES: u64 = 150_000;
+
+/// Where those of them stand that an engine needs to go on.
+const SOME_INODES: &str = "hil-inodes/some";
 
 pub(super) async fn inodes_exhausted(rig: &mut Rig, bench: &Bench) -> Outcome {
     let root = bench.setup(rig).await?.root;
@@ -47,10 +51,10 @@ pub(super) async fn inodes_exhausted(rig: &mut Rig, bench: &Bench) -> Outcome {
         return Err(finding(format!("{free} free inodes under {root}: too many to use up here")));
     }
     let use_up = format!(
-        "mkdir -p hil-inodes && cd hil-inodes && \
+        "mkdir -p {SOME_INODES} && cd {SOME_INODES} && seq 2000 | xargs touch && cd .. && \
          seq {free} | xargs touch 2>/dev/null; df -Pi . | awk 'NR == 2 {{ print $4 }}'"
     );
-    let spent = Spent { root: &root, left: "hil-inodes", what: "inodes" };
+    let spent = Spent { root: &root, left: "hil-inodes", enough: SOME_INODES, what: "inodes" };
     spent.behaves(rig, bench, &use_up).await
 }
 
@@ -60,13 +64,15 @@ struct Spent<'s> {
     root: &'s str,
     /// What was put there.
     left: &'s str,
+    /// What of it suffices to be removed where the rest goes with the board.
+    enough: &'s str,
     what: &'s str,
 }
 
 impl Spent<'_> {
     /// Uses it up by `command`, sees that all behaves, and that all is well with it back.
     async fn behaves(&self, rig: &mut Rig, bench: &Bench, command: &str) -> Outcome {
-        let Spent { root, left, what } = self;
+        let Spent { root, left, enough, what } = self;
         let neighbour = Neighbour::start(rig, bench).await?;
         let guardians = Guardians::of(rig, bench).await?;
         let used_up = rig.run_in(&format!("cd {root} && {{ {command}; }}"), secs(60)).await?;
@@ -75,7 +81,8 @@ impl Spent<'_> {
             "0" => self.while_spent(rig, bench, &neighbour).await,
             _ => Err(Trouble::product(format!("`df` says that {rest} {what} are left"))),
         };
-        rig.run_in(&format!("cd {root} && rm -rf {left}; sync"), secs(60)).await?;
+        let removed = if rig.is_fork() { enough } else { left };
+        rig.run_in(&format!("cd {root} && rm -rf {removed}; sync"), secs(60)).await?;
         outcome?;
         bench.engine.ready(rig).await?;
         let said = bench.must_run(rig, &[], &["echo", "again"]).await;

@@ -75,7 +75,7 @@ async fn pull(rig: &mut Rig, bench: &Bench, reference: &str) -> Outcome {
     let port = PORT.to_string();
     let mount = format!("--volume={FOLDER}:/registry");
     let serve = ["nc", "-ll", "-p", &port, "-e", "sh", "-c", ANSWER];
-    bench.start(rig, "registry", &["--network=host", &mount], &serve).await?;
+    bench.start(rig, "registry", &[&mount], &serve).await?;
 
     let before = dropped(rig).await?;
     let start = rig.journal().clock().now();

@@ -3,7 +3,7 @@
 use hil_core::prelude::*;
 
 use super::cgroup::Cgroup;
-use crate::bench::{Bench, PAUSE};
+use crate::bench::{Bench, GLANCE};
 
 /// Counts, so that one sees it live.
 const BEAT: &str = "n=0; while :; do n=$((n+1)); echo $n >/tmp/beat; sleep 0.5; done";
@@ -32,7 +32,7 @@ impl Neighbour {
         let deadline = rig.within(secs(10));
         while self.beat(rig).await? == before {
             check!(!deadline.passed(), "the neighbour did nothing for {deadline}");
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(GLANCE).await;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use hil_core::prelude::*;
 
 use super::cgroup::Cgroup;
 use super::neighbour::{Guardians, Neighbour};
-use crate::bench::{Bench, PAUSE, SLEEP};
+use crate::bench::{Bench, GLANCE, SLEEP};
 
 pub(super) async fn pids(rig: &mut Rig, bench: &Bench) -> Outcome {
     let neighbour = Neighbour::start(rig, bench).await?;
@@ -35,7 +35,7 @@ pub(super) async fn fork_bomb(rig: &mut Rig, bench: &Bench) -> Outcome {
     let deadline = rig.within(secs(10));
     while cgroup.counter(rig, "pids.events", "max").await? == 0 {
         check!(!deadline.passed(), "the bomb did not meet its limit within {deadline}");
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(GLANCE).await;
     }
     neighbour.is_unharmed(rig, bench).await?;
     guardians.still_stand(rig, bench).await?;

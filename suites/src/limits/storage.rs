@@ -1,7 +1,6 @@
 //! Storage: how fast a container writes, and how much its mounts and its root hold.
 
 use hil_core::prelude::*;
-use hil_core::product::Container;
 
 use super::cgroup::Cgroup;
 use super::finding;
@@ -105,8 +104,7 @@ const ROOT: u64 = 16 << 20;
 
 pub(super) async fn root_size(rig: &mut Rig, bench: &Bench) -> Outcome {
     let size = format!("--storage-opt=size={ROOT}");
-    let container = Container { image: &bench.image, options: &[&size], command: &["true"] };
-    let ran = bench.engine.run(rig, &container).await?;
+    let ran = bench.run(rig, &[&size], &["true"]).await?;
     if ran.status != 0 {
         let why = ran.stderr.lines().next().unwrap_or("no word about it").trim().to_string();
         return Err(finding(format!("a container's root cannot be limited here: {why}")));

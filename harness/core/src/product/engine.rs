@@ -166,8 +166,9 @@ pub trait Engine: Send + Sync {
                     "no answer from {name} in {deadline}: {why}"
                 )));
             }
-            // The engine offers no event to wait for; its own answer is polled.
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            // The engine offers no event to wait for; its own answer is polled, not so often that a board
+            // without much of a processor would spend it on that.
+            tokio::time::sleep(secs(1)).await;
         }
     }
 

@@ -74,6 +74,7 @@ impl Rig {
         let same = self.become_itself(kept.twin.as_deref(), seed).await?;
         let answered = (clock.now() - begun).as_secs_f64();
         self.journal.record(What::Forked { running, answered });
+        self.forked = true;
         // Without a console, SSH has been logged in to already.
         self.awaits_ssh = self.parts.login.is_some();
         for what in same {
@@ -82,8 +83,15 @@ impl Rig {
         Ok(())
     }
 
+    /// Whether the running case has a fork of its own: it finds nothing that another has left, and what
+    /// it leaves itself is soon gone.
+    pub fn is_fork(&self) -> bool {
+        self.forked
+    }
+
     /// Gives a board without power its medium as it was provisioned; whether that was possible.
     pub async fn renew(&mut self) -> Outcome<bool> {
+        self.forked = false;
         self.parts.power.renew().await
     }
 

@@ -83,6 +83,8 @@ pub struct Rig {
     boot_times: BTreeMap<Stage, Duration>,
     /// The sockets of the SSH server that served when this boot was ready.
     ssh_server: Option<Vec<String>>,
+    /// The board is a fork, made for the case that runs now or is the next.
+    forked: bool,
     /// The board is a fork on which nobody has logged in by SSH yet.
     awaits_ssh: bool,
     forgiven: Forgiven,
@@ -117,6 +119,7 @@ impl Rig {
             session_cursor,
             boot_times: BTreeMap::new(),
             ssh_server: None,
+            forked: false,
             awaits_ssh: false,
             forgiven: Forgiven::default(),
         }
@@ -188,6 +191,7 @@ impl Rig {
     /// Who runs now, for the `attempt`-th time (from 1); set by the runner.
     pub fn set_case(&mut self, case: Option<PlannedCase>, attempt: u32) {
         if case.is_none() {
+            self.forked = false;
             self.case_cursor = self.parts.console.sightings();
         }
         (self.case, self.attempt) = (case, attempt);

@@ -29,8 +29,9 @@ def measure(hil, _runs, work):
         say("isolation: which cases reboot by themselves")
         whole = work / "all"
         run(hil, whole, cases, *in_lanes)
-    boots, passed = {}, set()
+    boots, passed, lasted = {}, set(), {}
     for lane in events_in(Path(whole)):
+        lasted |= times(lane)
         for case, itself in reboots(lane).items():
             boots[case] = boots.get(case, False) or itself
         passed |= passes(lane)
@@ -60,6 +61,9 @@ def measure(hil, _runs, work):
     result.target(f"forks in {lanes} lanes, saved before / reboots", took[3] / took[0], 0.2)
     result.remark(f"with the boots and the saving: {took[2] / took[0]:.3f}; one after another: "
                   f"{took[1] / took[0]:.3f}")
+    apart = [lasted[case] for case in cases if boots[case]]
+    result.remark(f"apart: the {len(apart)} cases that reboot by themselves took {sum(apart):.0f} s, "
+                  "added up, in the run that told which do")
     return result
 
 
@@ -108,11 +112,20 @@ def reboots(events):
     return found
 
 
+def finished(events):
+    """What is told of each case that ended."""
+    return [event["what"]["case-finished"] for event in events
+            if isinstance(event["what"], dict) and "case-finished" in event["what"]]
+
+
 def passes(events):
     """The cases that passed."""
-    finished = (event["what"]["case-finished"] for event in events
-                if isinstance(event["what"], dict) and "case-finished" in event["what"])
-    return {name_of(told["case"]) for told in finished if told["verdict"] == "pass"}
+    return {name_of(told["case"]) for told in finished(events) if told["verdict"] == "pass"}
+
+
+def times(events):
+    """How many seconds each case took, its start from a fork not counted."""
+    return {name_of(told["case"]): told["took"] for told in finished(events)}
 
 
 def name_of(case):

@@ -198,6 +198,34 @@ fn a_retry_starts_from_a_fork_of_its_own() {
     assert_eq!(told(&[FAILING], can(), 1), "boot save fork failing fork failing off");
 }
 
+async fn has_a_fork(rig: &mut Rig) -> Outcome {
+    check!(rig.is_fork(), "the case has no fork of its own");
+    Ok(())
+}
+
+async fn has_none(rig: &mut Rig) -> Outcome {
+    check!(!rig.is_fork(), "it is called a fork of the case's own");
+    Ok(())
+}
+
+#[test]
+fn a_case_knows_whether_it_has_a_fork_of_its_own() {
+    const FORKED: Case = case("forked", secs(5), hil_core::body!(has_a_fork));
+    const REBOOTED: Case = case("rebooted", secs(5), hil_core::body!(has_none));
+    const CASES: &[Case] = &[
+        case("shares", secs(5), hil_core::body!(has_none)),
+        FORKED.isolation(Isolation::Fork),
+        REBOOTED.isolation(Isolation::Reboot),
+        FORKED.isolation(Isolation::Fork),
+    ];
+    let events = run_on(EMULATED, CASES, &board(can()), 0);
+    let verdicts = events.into_iter().filter_map(|event| match event {
+        What::CaseFinished { verdict, why, .. } => Some((verdict, why)),
+        _ => None,
+    });
+    assert_eq!(verdicts.collect::<Vec<_>>(), vec![(Verdict::Pass, None); 4]);
+}
+
 #[test]
 fn a_lost_board_is_booted_anew_for_those_that_share_it() {
     let told = told(&[LOST, LOOKS, ONE], can(), 0);

@@ -61,17 +61,30 @@ impl Bench {
         let facts = rig.image().engine.as_ref().map(|spec| spec.facts().clone());
         let image = facts.and_then(|facts| facts.offline_image);
         let image = image.ok_or_else(|| Trouble::Skip(Need::OfflineImage.hint().into()))?;
-        let bench = Bench { engine, image: image.tag, archive: image.path, common };
-        // Before a board is saved its engine is waited for, and no case has been there.
-        if !rig.is_fork() {
-            bench.engine.ready(rig).await?;
-            bench.clear(rig).await?;
-        }
-        let known = bench.engine.must(rig, &["images", "--quiet", &bench.image]).await?;
-        if known.stdout.trim().is_empty() {
+        let (image, archive) = (image.tag, image.path);
+        let mut bench = Bench { engine, image, archive, common: &[] };
+        // On a fork no case has been before, and before it was saved its engine was waited for.
+        let at_once = if rig.is_fork() { bench.is_loaded(rig).await.ok() } else { None };
+        let is_loaded = match at_once {
+            Some(is_loaded) => is_loaded,
+            None => {
+                bench.engine.ready(rig).await?;
+                bench.clear(rig).await?;
+                bench.is_loaded(rig).await?
+            }
+        };
+        if !is_loaded {
             bench.engine.load(rig, &bench.archive).await?;
         }
+        if !common.is_empty() && !remaps_users(rig, &*bench.engine).await? {
+            bench.common = common;
+        }
         Ok(bench)
+    }
+
+    async fn is_loaded(&self, rig: &mut Rig) -> Outcome<bool> {
+        let known = self.engine.must(rig, &["images", "--quiet", &self.image]).await?;
+        Ok(!known.stdout.trim().is_empty())
     }
 
     /// Removes all containers of cases, with their nameless volumes.
@@ -176,6 +189,18 @@ impl Bench {
             tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+/// Whether an engine of Docker's kind gives containers other users than the host's (`userns-remap`, by
+/// file or option): then it refuses them the host's network.
+async fn remaps_users(rig: &mut Rig, engine: &dyn Engine) -> Outcome<bool> {
+    let Some(daemon) = engine.daemons().first() else { return Ok(false) };
+    let look = format!(
+        "grep -qs userns-remap /etc/*/daemon.json || \
+         for pid in $(pidof {daemon}); do tr '\\0' ' ' </proc/$pid/cmdline; done | \
+         grep -q userns-remap"
+    );
+    Ok(rig.run(&look).await?.ok())
 }
 
 /// For one container's start, on a fast host.

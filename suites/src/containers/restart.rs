@@ -67,7 +67,8 @@ pub(super) async fn engine_killed(rig: &mut Rig, bench: &Bench) -> Outcome {
         let said = bench.engine.exec(rig, &never, &["echo", "alive"]).await?;
         check!(said.stdout == "alive\n", "it is said to run and does not: {}", said.stderr.trim());
     }
-    Ok(())
+    // What was made before the engine's death can be removed after it.
+    bench.clear(rig).await
 }
 
 pub(super) async fn engine_hangs(rig: &mut Rig, bench: &Bench) -> Outcome {

@@ -40,7 +40,7 @@ pub(super) async fn data_full(rig: &mut Rig, bench: &Bench) -> Outcome {
 /// More than this many files are not made: on a large disk it would take hours.
 const MOST_INODES: u64 = 150_000;
 
-/// Where those of them stand that an engine needs to go on.
+/// Where a quarter of them stands: with that back an engine can go on.
 const SOME_INODES: &str = "hil-inodes/some";
 
 pub(super) async fn inodes_exhausted(rig: &mut Rig, bench: &Bench) -> Outcome {
@@ -50,9 +50,10 @@ pub(super) async fn inodes_exhausted(rig: &mut Rig, bench: &Bench) -> Outcome {
     if free == 0 || free > MOST_INODES {
         return Err(finding(format!("{free} free inodes under {root}: too many to use up here")));
     }
+    let quarter = free / 4;
     let use_up = format!(
-        "mkdir -p {SOME_INODES} && cd {SOME_INODES} && seq 2000 | xargs touch && cd .. && \
-         seq {free} | xargs touch 2>/dev/null; df -Pi . | awk 'NR == 2 {{ print $4 }}'"
+        "mkdir -p {SOME_INODES} && (cd {SOME_INODES} && seq {quarter} | xargs touch) 2>/dev/null; \
+         cd hil-inodes && seq {free} | xargs touch 2>/dev/null; df -Pi . | awk 'NR == 2 {{ print $4 }}'"
     );
     let spent = Spent { root: &root, left: "hil-inodes", enough: SOME_INODES, what: "inodes" };
     spent.behaves(rig, bench, &use_up).await
@@ -89,7 +90,9 @@ impl Spent<'_> {
         let said = said.or_fail(format!("with {what} again"))?;
         check!(said == "again\n", "with {what} again a container said {said:?}");
         neighbour.is_unharmed(rig, bench).await?;
-        guardians.still_stand(rig, bench).await
+        guardians.still_stand(rig, bench).await?;
+        // What was made before can be removed after.
+        bench.clear(rig).await
     }
 
     async fn while_spent(&self, rig: &mut Rig, bench: &Bench, neighbour: &Neighbour) -> Outcome {

@@ -68,11 +68,11 @@ pub(crate) const SUITE: Suite = Suite {
             .about("A container that takes all memory dies of it, not the engine, sshd or others.")
             .needs(CONTAINERS)
             .isolation(Fork),
-        Case::new("data-full", secs(90), on_bench!(host::data_full, HOST_NETWORK))
+        Case::new("data-full", secs(90), on_bench!(host::data_full))
             .about("With the engine's file system full all behaves, and recovers with the space.")
             .needs(CONTAINERS)
             .isolation(Fork),
-        Case::new("inodes-exhausted", secs(150), on_bench!(host::inodes_exhausted, HOST_NETWORK))
+        Case::new("inodes-exhausted", secs(150), on_bench!(host::inodes_exhausted))
             .about("Without inodes in the engine's file system all behaves, and recovers.")
             .needs(CONTAINERS)
             .isolation(Fork),

@@ -28,7 +28,7 @@ pub(crate) struct Bench {
     /// Where that image's archive stands on the target.
     pub(crate) archive: String,
     /// Options of every container here.
-    common: &'static [&'static str],
+    pub(crate) common: &'static [&'static str],
 }
 
 /// A case's body over a rig and a [`Bench`], with the bench cleared at its end; and, where they are

@@ -37,7 +37,6 @@ pub(crate) async fn put(rig: &mut Rig, bundle: &Bundle) -> Outcome<String> {
     let remote = format!("{}/hil-{name}", updates(rig)?.folder);
     let size = size(rig, bundle)?;
     let deadline = rig.within(UPLOAD);
-    let journal = rig.journal().clone();
     let shell = rig.shell().ok_or_else(|| Trouble::Skip(Need::Shell.hint().into()))?;
     if shell.name() == "console" && size > CONSOLE_MOST {
         return Err(Trouble::Skip(format!(
@@ -46,9 +45,7 @@ pub(crate) async fn put(rig: &mut Rig, bundle: &Bundle) -> Outcome<String> {
             size >> 20
         )));
     }
-    let shell = rig.open_shell(deadline).await?;
-    let told = |done, total| journal.doing(format!("uploading {name}"), Some((done, total)));
-    shell.upload(&local, &remote, &told, deadline).await?;
+    rig.put(&local, &remote, &format!("uploading {name}"), deadline).await?;
     Ok(remote)
 }
 

@@ -383,6 +383,10 @@ pub trait Served: Send + Sync {
     fn url(&self, host: &str) -> String;
     /// Of each answer so far: from which byte on, and how many bytes were sent.
     fn answers(&self) -> Vec<(u64, u64)>;
+    /// Bytes of the file.
+    fn size(&self) -> u64;
+    /// Up to which byte the latest answer has sent it.
+    fn sent(&self) -> watch::Receiver<u64>;
 }
 
 #[cfg(test)]

@@ -51,36 +51,65 @@ pub fn shard(plan: BoardPlan, index: u32, of: u32) -> BoardPlan {
 /// A plan spread over at most `count` boards that run at once, which together are one run of it, by what
 /// each case weighs. Only what starts from forks is spread: the boards fork from one that was saved
 /// once, and each other case needs a boot.
+///
+/// Each lane begins with another image, as far as there are images: where none is saved yet, they are
+/// booted side by side. A lane takes an image's cases before other lanes do if it begins with it, up to its
+/// share of all work, so that it need not wait for a board that another lane still boots.
 #[must_use]
 pub fn lanes(
     plan: BoardPlan,
     count: u32,
     weight: impl Fn(&PlannedCase) -> Duration,
 ) -> Vec<BoardPlan> {
-    let cases = plan.sessions.iter().flat_map(|session| &session.cases);
-    let (mut forks, rest): (Vec<_>, Vec<_>) =
-        cases.partition(|case| case.isolation == Isolation::Fork);
-    let hash = |id: &CaseId| derive_seed(0, &id.to_string());
-    forks.sort_by_key(|case| (Reverse(weight(case)), hash(&case.id)));
-    let mut work = vec![Duration::ZERO; (count as usize).clamp(1, forks.len().max(1))];
-    work[0] = rest.iter().map(|case| weight(case)).sum();
-    let mut theirs = vec![BTreeSet::new(); work.len()];
-    for case in forks {
-        let Some(least) = (0..work.len()).min_by_key(|lane| work[*lane]) else { break };
-        work[least] += weight(case);
-        theirs[least].insert(case.id.clone());
-    }
+    let theirs = deal(&plan, count, weight);
     let elsewhere: BTreeSet<CaseId> = theirs[1..].iter().flatten().cloned().collect();
     let others = (1..).zip(&theirs[1..]).filter(|(_, mine)| !mine.is_empty());
     let others = others.map(|(nth, mine)| {
         let mut lane = plan.clone().only(|id| mine.contains(id));
-        // Each begins with another image: where none is saved yet, they are booted side by side.
         let first = nth % lane.sessions.len().max(1);
         lane.sessions.rotate_left(first);
         lane
     });
     let first = plan.clone().only(|id| !elsewhere.contains(id));
     [first].into_iter().chain(others).collect()
+}
+
+/// Which forks each lane has, of at most `count` and at least one. All else counts for the first.
+fn deal(
+    plan: &BoardPlan,
+    count: u32,
+    weight: impl Fn(&PlannedCase) -> Duration,
+) -> Vec<BTreeSet<CaseId>> {
+    let is_fork = |case: &&PlannedCase| case.isolation == Isolation::Fork;
+    let all = || plan.sessions.iter().flat_map(|session| &session.cases);
+    let mut work =
+        vec![Duration::ZERO; (count as usize).clamp(1, all().filter(is_fork).count().max(1))];
+    work[0] = all().filter(|case| !is_fork(case)).map(&weight).sum();
+    let fair = all().map(&weight).sum::<Duration>() / work.len() as u32;
+
+    // An image with little work first, since the others level what that leaves; of each the heaviest first.
+    let forks = |nth: usize| plan.sessions[nth].cases.iter().filter(is_fork);
+    let mut sessions: Vec<usize> = (0..plan.sessions.len()).collect();
+    sessions.sort_by_key(|nth| forks(*nth).map(&weight).sum::<Duration>());
+    let mut theirs = vec![BTreeSet::new(); work.len()];
+    for session in sessions {
+        let mut cases: Vec<&PlannedCase> = forks(session).collect();
+        cases.sort_by_key(|case| (Reverse(weight(case)), derive_seed(0, &case.id.to_string())));
+        for case in cases {
+            let begins_with_it = |lane: &usize| lane % plan.sessions.len() == session;
+            let has_room = |lane: &usize| work[*lane] + weight(case) <= fair;
+            let lanes = || 0..work.len();
+            let least = lanes()
+                .filter(begins_with_it)
+                .filter(has_room)
+                .min_by_key(|lane| work[*lane])
+                .or_else(|| lanes().min_by_key(|lane| work[*lane]));
+            let Some(least) = least else { break };
+            work[least] += weight(case);
+            theirs[least].insert(case.id.clone());
+        }
+    }
+    theirs
 }
 
 fn millis(seconds: f64) -> u64 {
@@ -206,6 +235,25 @@ mod tests {
                 assert!(lane.cases() > 0 && lane.skips.is_empty());
             }
         }
+    }
+
+    #[test]
+    fn a_lane_first_takes_the_cases_of_the_image_it_begins_with() {
+        // Six of one image, ten of the other, a second each: 16 for three lanes, of which the first and
+        // the last begin with the first image.
+        let mut whole = plan(16, 3);
+        let moved: Vec<_> = whole.sessions[0].cases.drain(6..).collect();
+        whole.sessions[1].cases.extend(moved);
+        let cases = whole.sessions.iter_mut().flat_map(|session| &mut session.cases);
+        cases.for_each(|case| case.isolation = Isolation::Fork);
+        let lanes = lanes(whole, 3, |_| secs(1));
+        let of = |lane: &BoardPlan, image: &str| -> usize {
+            let sessions = lane.sessions.iter().filter(|session| session.image == image);
+            sessions.map(|session| session.cases.len()).sum()
+        };
+        let mini: Vec<usize> = lanes.iter().map(|lane| of(lane, "mini")).collect();
+        let full: Vec<usize> = lanes.iter().map(|lane| of(lane, "full")).collect();
+        assert_eq!((mini, full), (vec![3, 0, 3], vec![3, 5, 2]));
     }
 
     #[test]

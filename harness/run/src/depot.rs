@@ -8,14 +8,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use hil_core::parts::{Depot, Served};
 use hil_core::trouble::{Outcome, Trouble};
-use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub(crate) struct HttpDepot;
 
 /// A request's head is no longer.
 const HEAD_MOST: usize = 8 * 1024;
+
+/// What is read and sent in one piece.
+const PIECE: usize = 64 * 1024;
 
 #[async_trait]
 impl Depot for HttpDepot {
@@ -26,13 +30,16 @@ impl Depot for HttpDepot {
         beyond: bool,
     ) -> Outcome<Box<dyn Served>> {
         let failed = |error| Trouble::rack(format!("serve {}: {error}", file.display()));
+        let size = tokio::fs::metadata(file).await.map_err(failed)?.len();
         let address = if beyond { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
         let listener = TcpListener::bind((address, 0)).await.map_err(failed)?;
         let port = listener.local_addr().map_err(failed)?.port();
         let shelf = Arc::new(Shelf {
             file: file.to_path_buf(),
+            size,
             breaks_after: Mutex::new(breaks_after),
             answers: Mutex::default(),
+            sent: watch::channel(0).0,
         });
         let task = tokio::spawn(accept(listener, shelf.clone()));
         Ok(Box::new(Serving { port, shelf, task }))
@@ -42,9 +49,11 @@ impl Depot for HttpDepot {
 /// The file, and what has been sent of it.
 struct Shelf {
     file: PathBuf,
+    size: u64,
     /// Taken by the first answer.
     breaks_after: Mutex<Option<u64>>,
     answers: Mutex<Vec<(u64, u64)>>,
+    sent: watch::Sender<u64>,
 }
 
 struct Serving {
@@ -55,12 +64,23 @@ struct Serving {
 
 impl Served for Serving {
     fn url(&self, host: &str) -> String {
+        // Whatever is asked for is the file: its name is for those who read logs.
         let name = self.shelf.file.file_name().unwrap_or_default().to_string_lossy();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let name = name.replace(|c: char| !plain(c), "_");
         format!("http://{host}:{}/{name}", self.port)
     }
 
     fn answers(&self) -> Vec<(u64, u64)> {
         self.shelf.answers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn size(&self) -> u64 {
+        self.shelf.size
+    }
+
+    fn sent(&self) -> watch::Receiver<u64> {
+        self.shelf.sent.subscribe()
     }
 }
 
@@ -81,7 +101,7 @@ async fn accept(listener: TcpListener, shelf: Arc<Shelf>) {
 async fn answer(mut stream: TcpStream, shelf: &Shelf) -> std::io::Result<()> {
     let head = read_head(&mut stream).await?;
     let mut file = tokio::fs::File::open(&shelf.file).await?;
-    let size = file.metadata().await?.len();
+    let size = shelf.size;
     let from = range_start(&head);
     if from.is_some_and(|from| from >= size) {
         let head =
@@ -104,9 +124,31 @@ async fn answer(mut stream: TcpStream, shelf: &Shelf) -> std::io::Result<()> {
     let breaks = shelf.breaks_after.lock().unwrap_or_else(PoisonError::into_inner).take();
     file.seek(std::io::SeekFrom::Start(begin)).await?;
     let most = breaks.map_or(length, |after| after.saturating_sub(begin).min(length));
-    let sent = tokio::io::copy(&mut file.take(most), &mut stream).await?;
+    let told = |sent| {
+        shelf.sent.send_replace(begin + sent);
+    };
+    let sent = send(&mut file.take(most), &mut stream, told).await?;
     shelf.answers.lock().unwrap_or_else(PoisonError::into_inner).push((begin, sent));
     stream.shutdown().await
+}
+
+/// Copies to the end, telling after each piece how many bytes it were; returns that, too.
+async fn send(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut TcpStream,
+    told: impl Fn(u64),
+) -> std::io::Result<u64> {
+    let (mut piece, mut sent) = (vec![0; PIECE], 0);
+    loop {
+        match from.read(&mut piece).await? {
+            0 => return Ok(sent),
+            n => {
+                to.write_all(&piece[..n]).await?;
+                sent += n as u64;
+                told(sent);
+            }
+        }
+    }
 }
 
 const END: &str = "Content-Type: application/octet-stream\r\nConnection: close\r\n\r\n";
@@ -158,5 +200,6 @@ mod tests {
         assert!(ask(&url, "").await.ends_with("\r\n\r\n0123456789"));
         assert!(ask(&url, "Range: bytes=10-\r\n").await.contains(" 416 "));
         assert_eq!(served.answers(), [(0, 4), (4, 6), (0, 10)]);
+        assert_eq!((served.size(), *served.sent().borrow()), (10, 10));
     }
 }

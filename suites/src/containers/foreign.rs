@@ -22,7 +22,7 @@ tar cf foreign.tar config.json layer.tar manifest.json"#;
 pub(super) async fn wrong_architecture(rig: &mut Rig, bench: &Bench) -> Outcome {
     rig.must(&format!("D={FOLDER}; {}", MAKE.replace("TAG", TAG))).await?;
     bench.engine.load(rig, &format!("{FOLDER}/foreign.tar")).await?;
-    let foreign = Container { image: TAG, ..Default::default() };
+    let foreign = Container { image: TAG, options: bench.common, command: &[] };
     let ran = bench.engine.run(rig, &foreign).await?;
     let said = format!("{}{}", ran.stdout, ran.stderr);
     // Without a loader of foreign programs, which a device has not, the kernel refuses the file.

@@ -58,10 +58,14 @@ pub(crate) const SUITE: Suite = Suite {
             .about("Containers that are started at the same time all run.")
             .needs(CONTAINERS)
             .isolation(Fork),
-        Case::new("wrong-architecture", secs(60), on_bench!(foreign::wrong_architecture))
-            .about("An image of another architecture fails, and the error names the reason.")
-            .needs(CONTAINERS)
-            .isolation(Fork),
+        Case::new(
+            "wrong-architecture",
+            secs(60),
+            on_bench!(foreign::wrong_architecture, HOST_NETWORK),
+        )
+        .about("An image of another architecture fails, and the error names the reason.")
+        .needs(CONTAINERS)
+        .isolation(Fork),
         Case::new("published-port", secs(60), on_bench!(network::published_port))
             .about("A published port of a container answers at the board's own address.")
             .needs(CONTAINERS)

@@ -81,12 +81,9 @@ impl Script {
         }
         let runner = target::runner(&self.case.run, &env, self.suite.limits.output_mib * MIB);
         let archive = package.archive(&runner)?;
-        let journal = rig.journal().clone();
-        let progress = move |done, total| journal.doing("pushing", Some((done, total)));
         done(rig, &target::make(&self.suite.workdir), "make the folder for what is pushed").await?;
         let deadline = rig.within(super::AROUND);
-        let shell = rig.open_shell(deadline).await?;
-        shell.upload(archive.path(), &format!("{dir}.tar"), &progress, deadline).await?;
+        rig.put(archive.path(), &format!("{dir}.tar"), "pushing", deadline).await?;
         done(rig, &target::unpack(dir), "unpack what was pushed").await
     }
 

@@ -30,11 +30,10 @@ async fn take_in_steps(rig: &mut Rig, bench: &Bench, name: &str, mib: u32) -> Ou
 async fn holds(
     rig: &mut Rig,
     bench: &Bench,
-    name: &str,
+    (name, cgroup): (&str, &Cgroup),
     (fits, status): (u32, i32),
     exceeds: u32,
 ) -> Outcome {
-    let cgroup = Cgroup::of(rig, bench, name).await?;
     check!(status == 0, "{fits} MiB should fit, and taking them ended with {status}");
     let status = take(rig, bench, name, exceeds).await?;
     check!(status == 137, "{exceeds} MiB were taken and the hog ended with {status}, not 137");
@@ -51,7 +50,7 @@ pub(super) async fn memory(rig: &mut Rig, bench: &Bench) -> Outcome {
     let cgroup = Cgroup::of(rig, bench, &hog).await?;
     cgroup.must_hold(rig, "memory.max", &(32 << 20).to_string()).await?;
     let status = take(rig, bench, &hog, 16).await?;
-    holds(rig, bench, &hog, (16, status), 64).await?;
+    holds(rig, bench, (&hog, &cgroup), (16, status), 64).await?;
     neighbour.is_unharmed(rig, bench).await?;
     guardians.still_stand(rig, bench).await
 }
@@ -67,6 +66,9 @@ pub(super) async fn swap(rig: &mut Rig, bench: &Bench) -> Outcome {
         true => limited_swap(rig, bench).await,
         false => Err(finding(format!("no swap can be had here: {}", on.said()))),
     };
+    if rig.is_fork() {
+        return outcome;
+    }
     rig.run(&format!("swapoff {file}; rm -f {file}")).await?;
     outcome
 }
@@ -80,6 +82,6 @@ async fn limited_swap(rig: &mut Rig, bench: &Bench) -> Outcome {
     let cgroup = Cgroup::of(rig, bench, &hog).await?;
     cgroup.must_hold(rig, "memory.swap.max", &(32 << 20).to_string()).await?;
     let status = take_in_steps(rig, bench, &hog, 60).await?;
-    holds(rig, bench, &hog, (60, status), 128).await?;
+    holds(rig, bench, (&hog, &cgroup), (60, status), 128).await?;
     neighbour.is_unharmed(rig, bench).await
 }

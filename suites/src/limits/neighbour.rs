@@ -6,7 +6,7 @@ use super::cgroup::Cgroup;
 use crate::bench::{Bench, GLANCE};
 
 /// Counts, so that one sees it live.
-const BEAT: &str = "n=0; while :; do n=$((n+1)); echo $n >/tmp/beat; sleep 0.5; done";
+const BEAT: &str = "n=0; while :; do n=$((n+1)); echo $n >/tmp/beat; sleep 1; done";
 
 /// A container that lives beside a hog.
 pub(super) struct Neighbour {

@@ -5,6 +5,7 @@ mod cut;
 mod fork;
 mod judge;
 mod line;
+mod put;
 mod shells;
 mod twin;
 

@@ -119,7 +119,7 @@ impl Power for AirPower {
     }
 }
 
-struct AirConsole(Arc<Air>);
+pub(crate) struct AirConsole(pub(crate) Arc<Air>);
 
 #[async_trait]
 impl Console for AirConsole {

@@ -24,6 +24,7 @@ use hil_run::runner::{BoardRun, Run};
 
 mod air;
 mod cuts;
+mod put;
 mod starts;
 
 use air::{Air, AirRack, Heard};

@@ -3,14 +3,22 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use hil_core::board::Board;
 use hil_core::case::Suite;
-use hil_core::plan::{BoardPlan, PlannedCase};
+use hil_core::deadline::secs;
+use hil_core::plan::{BoardPlan, PlannedCase, SessionPlan};
 use hil_core::shard::lanes;
 use hil_report::rebuild::run_dir;
+use hil_run::prepare::Prepared;
 
 use crate::failure::Failure;
+
+/// About how long an image takes under TCG until it is booted, warmed and saved: an engine is what lasts.
+const BOOT: Duration = secs(8);
+const BOOT_WITH_ENGINE: Duration = secs(35);
 
 /// What one of them runs.
 pub(crate) struct Lane {
@@ -25,6 +33,7 @@ pub(crate) fn of(
     board: &Board,
     plan: BoardPlan,
     (count, suites): (u32, &[Suite]),
+    images: &[Arc<Prepared>],
     dir: &Path,
 ) -> Result<Vec<Lane>, Failure> {
     let name = &board.name;
@@ -33,8 +42,13 @@ pub(crate) fn of(
         let case = cases.flat_map(|suite| suite.cases).find(|case| case.name == planned.id.name);
         case.map(|case| case.weight()).unwrap_or_default()
     };
+    let boot = |session: &SessionPlan| {
+        let image = images.iter().find(|image| image.digest == session.digest);
+        let has_engine = image.is_some_and(|image| image.image.engine.is_some());
+        if has_engine { BOOT_WITH_ENGINE } else { BOOT }
+    };
     let plans = match board.is_emulated() {
-        true if count > 1 => lanes(plan, count, weight),
+        true if count > 1 => lanes(plan, count, weight, boot),
         _ => vec![plan],
     };
     if let [_] = plans[..] {

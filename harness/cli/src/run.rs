@@ -52,7 +52,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
         let dir = out.board(&board.name)?;
         let known = resolved.images.get(&board.name).cloned().unwrap_or_default();
         for Lane { label, dir, plan } in
-            lanes::of(board, plan, (args.lanes, resolved.suites), &dir)?
+            lanes::of(board, plan, (args.lanes, resolved.suites), &known, &dir)?
         {
             let events = EventsFile::create(&dir, resolved.masker.clone()).map_err(|error| {
                 Failure::host(format!("failed to write {}: {error}", dir.display()))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::case::Isolation;
-use crate::plan::{BoardPlan, CaseId, PlannedCase, derive_seed};
+use crate::plan::{BoardPlan, CaseId, PlannedCase, SessionPlan, derive_seed};
 
 /// A run's share of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,20 +48,21 @@ pub fn shard(plan: BoardPlan, index: u32, of: u32) -> BoardPlan {
     BoardPlan { share: Some(Share { index, of, whole }), ..plan.only(|id| mine.contains(id)) }
 }
 
-/// A plan spread over at most `count` boards that run at once, which together are one run of it, by what
-/// each case weighs. Only what starts from forks is spread: the boards fork from one that was saved
-/// once, and each other case needs a boot.
+/// A plan spread over at most `count` boards that run at once, which together are one run of it, by about
+/// how long each case lasts, and each image's boot. Only what starts from forks is spread: the boards fork
+/// from one that was saved once, and each other case needs a boot.
 ///
 /// Each lane begins with another image, as far as there are images: where none is saved yet, they are
-/// booted side by side. A lane takes an image's cases before other lanes do if it begins with it, up to its
-/// share of all work, so that it need not wait for a board that another lane still boots.
+/// booted side by side. Cases of all images but the one with the most work are for lanes that begin with
+/// theirs, up to a lane's share of all work, so that these need not wait for what another lane still boots.
 #[must_use]
 pub fn lanes(
     plan: BoardPlan,
     count: u32,
     weight: impl Fn(&PlannedCase) -> Duration,
+    boot: impl Fn(&SessionPlan) -> Duration,
 ) -> Vec<BoardPlan> {
-    let theirs = deal(&plan, count, weight);
+    let theirs = deal(&plan, count, weight, boot);
     let elsewhere: BTreeSet<CaseId> = theirs[1..].iter().flatten().cloned().collect();
     let others = (1..).zip(&theirs[1..]).filter(|(_, mine)| !mine.is_empty());
     let others = others.map(|(nth, mine)| {
@@ -79,24 +80,31 @@ fn deal(
     plan: &BoardPlan,
     count: u32,
     weight: impl Fn(&PlannedCase) -> Duration,
+    boot: impl Fn(&SessionPlan) -> Duration,
 ) -> Vec<BTreeSet<CaseId>> {
     let is_fork = |case: &&PlannedCase| case.isolation == Isolation::Fork;
     let all = || plan.sessions.iter().flat_map(|session| &session.cases);
     let mut work =
         vec![Duration::ZERO; (count as usize).clamp(1, all().filter(is_fork).count().max(1))];
     work[0] = all().filter(|case| !is_fork(case)).map(&weight).sum();
-    let fair = all().map(&weight).sum::<Duration>() / work.len() as u32;
+    for (lane, session) in plan.sessions.iter().cycle().take(work.len()).enumerate() {
+        work[lane] += boot(session);
+    }
+    let forked: Duration = all().filter(is_fork).map(&weight).sum();
+    let fair = (work.iter().sum::<Duration>() + forked) / work.len() as u32;
 
-    // An image with little work first, since the others level what that leaves; of each the heaviest first.
+    // The image with the most work comes last, and levels what the others leave; of each the longest first.
     let forks = |nth: usize| plan.sessions[nth].cases.iter().filter(is_fork);
     let mut sessions: Vec<usize> = (0..plan.sessions.len()).collect();
     sessions.sort_by_key(|nth| forks(*nth).map(&weight).sum::<Duration>());
+    let levels = sessions.last().copied().unwrap_or_default();
     let mut theirs = vec![BTreeSet::new(); work.len()];
     for session in sessions {
         let mut cases: Vec<&PlannedCase> = forks(session).collect();
         cases.sort_by_key(|case| (Reverse(weight(case)), derive_seed(0, &case.id.to_string())));
         for case in cases {
-            let begins_with_it = |lane: &usize| lane % plan.sessions.len() == session;
+            let begins_with_it =
+                |lane: &usize| session != levels && lane % plan.sessions.len() == session;
             let has_room = |lane: &usize| work[*lane] + weight(case) <= fair;
             let lanes = || 0..work.len();
             let least = lanes()
@@ -120,7 +128,7 @@ fn millis(seconds: f64) -> u64 {
 mod tests {
     use super::*;
     use crate::deadline::secs;
-    use crate::plan::{PlannedSkip, Retries, SessionPlan, Terms};
+    use crate::plan::{PlannedSkip, Retries, Terms};
     use crate::rules::Rules;
 
     fn id(nth: u64) -> CaseId {
@@ -200,7 +208,7 @@ mod tests {
         let cases = whole.sessions.iter_mut().flat_map(|session| &mut session.cases);
         cases.for_each(|case| case.isolation = Isolation::Fork);
         let weight = |case: &PlannedCase| secs(if case.id == id(4) { 60 } else { 10 });
-        let lanes = lanes(whole, 3, weight);
+        let lanes = lanes(whole, 3, weight, |_| secs(0));
         let with_it = lanes.iter().find(|lane| ids(lane).contains(&id(4))).unwrap();
         // Eight of ten seconds each are forty for each of the two others.
         assert_eq!(with_it.cases(), 1, "{lanes:?}");
@@ -213,7 +221,7 @@ mod tests {
             for (session, case) in [(0, 0), (0, 2), (1, 0), (1, 1), (1, 3)] {
                 whole.sessions[session].cases[case].isolation = Isolation::Fork;
             }
-            let lanes = lanes(whole.clone(), count, by_deadline);
+            let lanes = lanes(whole.clone(), count, by_deadline, |_| secs(5));
             assert_eq!(
                 lanes.len(),
                 count.min(5) as usize,
@@ -239,21 +247,22 @@ mod tests {
 
     #[test]
     fn a_lane_first_takes_the_cases_of_the_image_it_begins_with() {
-        // Six of one image, ten of the other, a second each: 16 for three lanes, of which the first and
-        // the last begin with the first image.
+        // Six of one image, ten of the other, a second each, and two for the other's boot: 18 for three
+        // lanes, of which the first and the last begin with the first image.
         let mut whole = plan(16, 3);
         let moved: Vec<_> = whole.sessions[0].cases.drain(6..).collect();
         whole.sessions[1].cases.extend(moved);
         let cases = whole.sessions.iter_mut().flat_map(|session| &mut session.cases);
         cases.for_each(|case| case.isolation = Isolation::Fork);
-        let lanes = lanes(whole, 3, |_| secs(1));
+        let boot = |session: &SessionPlan| secs(if session.image == "full" { 2 } else { 0 });
+        let lanes = lanes(whole, 3, |_| secs(1), boot);
         let of = |lane: &BoardPlan, image: &str| -> usize {
             let sessions = lane.sessions.iter().filter(|session| session.image == image);
             sessions.map(|session| session.cases.len()).sum()
         };
         let mini: Vec<usize> = lanes.iter().map(|lane| of(lane, "mini")).collect();
         let full: Vec<usize> = lanes.iter().map(|lane| of(lane, "full")).collect();
-        assert_eq!((mini, full), (vec![3, 0, 3], vec![3, 5, 2]));
+        assert_eq!((mini, full), (vec![3, 0, 3], vec![3, 4, 3]));
     }
 
     #[test]

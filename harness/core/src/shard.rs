@@ -67,7 +67,9 @@ pub fn lanes(
     let others = (1..).zip(&theirs[1..]).filter(|(_, mine)| !mine.is_empty());
     let others = others.map(|(nth, mine)| {
         let mut lane = plan.clone().only(|id| mine.contains(id));
-        let first = nth % lane.sessions.len().max(1);
+        let own = &plan.sessions[nth % plan.sessions.len()].digest;
+        let first = lane.sessions.iter().position(|session| session.digest == *own);
+        let first = first.unwrap_or(nth % lane.sessions.len());
         lane.sessions.rotate_left(first);
         lane
     });
@@ -82,40 +84,34 @@ fn deal(
     weight: impl Fn(&PlannedCase) -> Duration,
     boot: impl Fn(&SessionPlan) -> Duration,
 ) -> Vec<BTreeSet<CaseId>> {
-    let is_fork = |case: &&PlannedCase| case.isolation == Isolation::Fork;
-    let all = || plan.sessions.iter().flat_map(|session| &session.cases);
-    let mut work =
-        vec![Duration::ZERO; (count as usize).clamp(1, all().filter(is_fork).count().max(1))];
-    work[0] = all().filter(|case| !is_fork(case)).map(&weight).sum();
-    for (lane, session) in plan.sessions.iter().cycle().take(work.len()).enumerate() {
-        work[lane] += boot(session);
+    let cases = plan.sessions.iter().enumerate();
+    let cases = cases.flat_map(|(nth, session)| session.cases.iter().map(move |case| (nth, case)));
+    let (mut forks, rest): (Vec<(usize, &PlannedCase)>, Vec<_>) =
+        cases.partition(|(_, case)| case.isolation == Isolation::Fork);
+    let sum = |cases: &mut dyn Iterator<Item = &(usize, &PlannedCase)>| -> Duration {
+        cases.map(|(_, case)| weight(case)).sum()
+    };
+    let mut work = vec![Duration::ZERO; (count as usize).clamp(1, forks.len().max(1))];
+    work[0] = sum(&mut rest.iter());
+    for (work, session) in work.iter_mut().zip(plan.sessions.iter().cycle()) {
+        *work += boot(session);
     }
-    let forked: Duration = all().filter(is_fork).map(&weight).sum();
-    let fair = (work.iter().sum::<Duration>() + forked) / work.len() as u32;
+    let fair = (work.iter().sum::<Duration>() + sum(&mut forks.iter())) / work.len() as u32;
+    // The image with the most work levels what the others leave.
+    let of = |session: &usize| sum(&mut forks.iter().filter(|(nth, _)| nth == session));
+    let levels = (0..plan.sessions.len()).max_by_key(of);
 
-    // The image with the most work comes last, and levels what the others leave; of each the longest first.
-    let forks = |nth: usize| plan.sessions[nth].cases.iter().filter(is_fork);
-    let mut sessions: Vec<usize> = (0..plan.sessions.len()).collect();
-    sessions.sort_by_key(|nth| forks(*nth).map(&weight).sum::<Duration>());
-    let levels = sessions.last().copied().unwrap_or_default();
+    forks.sort_by_key(|(_, case)| (Reverse(weight(case)), derive_seed(0, &case.id.to_string())));
     let mut theirs = vec![BTreeSet::new(); work.len()];
-    for session in sessions {
-        let mut cases: Vec<&PlannedCase> = forks(session).collect();
-        cases.sort_by_key(|case| (Reverse(weight(case)), derive_seed(0, &case.id.to_string())));
-        for case in cases {
-            let begins_with_it =
-                |lane: &usize| session != levels && lane % plan.sessions.len() == session;
-            let has_room = |lane: &usize| work[*lane] + weight(case) <= fair;
-            let lanes = || 0..work.len();
-            let least = lanes()
-                .filter(begins_with_it)
-                .filter(has_room)
-                .min_by_key(|lane| work[*lane])
-                .or_else(|| lanes().min_by_key(|lane| work[*lane]));
-            let Some(least) = least else { break };
-            work[least] += weight(case);
-            theirs[least].insert(case.id.clone());
-        }
+    for (session, case) in forks {
+        let begins_with_it = |lane: &usize| lane % plan.sessions.len() == session;
+        let has_room = |lane: &usize| work[*lane] + weight(case) <= fair;
+        let own = (0..work.len()).filter(|lane| begins_with_it(lane) && has_room(lane));
+        let own = own.min_by_key(|lane| work[*lane]).filter(|_| Some(session) != levels);
+        let least = own.or_else(|| (0..work.len()).min_by_key(|lane| work[*lane]));
+        let Some(least) = least else { break };
+        work[least] += weight(case);
+        theirs[least].insert(case.id.clone());
     }
     theirs
 }
@@ -245,24 +241,72 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_lane_first_takes_the_cases_of_the_image_it_begins_with() {
-        // Six of one image, ten of the other, a second each, and two for the other's boot: 18 for three
-        // lanes, of which the first and the last begin with the first image.
-        let mut whole = plan(16, 3);
-        let moved: Vec<_> = whole.sessions[0].cases.drain(6..).collect();
-        whole.sessions[1].cases.extend(moved);
+    /// So many cases of two images, all of them forks.
+    fn forks(mini: usize, full: usize) -> BoardPlan {
+        let mut whole = plan((mini + full) as u64, 3);
+        let (first, second) = whole.sessions.split_at_mut(1);
+        first[0].cases.append(&mut second[0].cases);
+        second[0].cases = first[0].cases.split_off(mini);
         let cases = whole.sessions.iter_mut().flat_map(|session| &mut session.cases);
         cases.for_each(|case| case.isolation = Isolation::Fork);
-        let boot = |session: &SessionPlan| secs(if session.image == "full" { 2 } else { 0 });
-        let lanes = lanes(whole, 3, |_| secs(1), boot);
-        let of = |lane: &BoardPlan, image: &str| -> usize {
+        whole
+    }
+
+    /// How many of an image's cases each lane has.
+    fn counts(lanes: &[BoardPlan], image: &str) -> Vec<usize> {
+        let of = |lane: &BoardPlan| {
             let sessions = lane.sessions.iter().filter(|session| session.image == image);
             sessions.map(|session| session.cases.len()).sum()
         };
-        let mini: Vec<usize> = lanes.iter().map(|lane| of(lane, "mini")).collect();
-        let full: Vec<usize> = lanes.iter().map(|lane| of(lane, "full")).collect();
-        assert_eq!((mini, full), (vec![3, 0, 3], vec![3, 4, 3]));
+        lanes.iter().map(of).collect()
+    }
+
+    #[test]
+    fn a_lane_takes_the_cases_of_the_image_it_begins_with_up_to_its_share() {
+        // A second each, and two for one image's boot: 18 for three lanes, of which the first and the
+        // last begin with the other image.
+        let boot = |session: &SessionPlan| secs(if session.image == "full" { 2 } else { 0 });
+        let dealt = lanes(forks(6, 10), 3, |_| secs(1), boot);
+        assert_eq!(counts(&dealt, "mini"), [3, 0, 3]);
+        assert_eq!(counts(&dealt, "full"), [3, 4, 3]);
+        // Nine are more than the one lane's share that begins with theirs.
+        let dealt = lanes(forks(12, 9), 3, |_| secs(1), |_| secs(0));
+        assert!(dealt.iter().all(|lane| lane.cases() == 7), "{dealt:?}");
+    }
+
+    #[test]
+    fn the_longest_cases_of_the_largest_image_are_spread() {
+        let whole = forks(6, 12);
+        let long: Vec<CaseId> =
+            whole.sessions[1].cases[..3].iter().map(|case| case.id.clone()).collect();
+        let weight = |case: &PlannedCase| secs(if long.contains(&case.id) { 3 } else { 1 });
+        for lane in lanes(whole.clone(), 3, weight, |_| secs(0)) {
+            let here = ids(&lane).into_iter().filter(|id| long.contains(id)).count();
+            assert_eq!(here, 1, "{lane:?}");
+        }
+    }
+
+    #[test]
+    fn lanes_are_level_and_begin_with_their_images_whatever_these_are() {
+        for (cases, seed, count) in [(12, 1, 3), (12, 2, 3), (30, 3, 4), (31, 4, 7), (50, 5, 5)] {
+            let mut whole = plan(cases, seed);
+            let third = whole.sessions[1].cases.split_off(cases as usize / 3);
+            let image = String::from("podman");
+            let (system, digest) = (image.clone(), image.clone());
+            whole.sessions.push(SessionPlan { image, system, digest, cases: third });
+            let cases = whole.sessions.iter_mut().flat_map(|session| &mut session.cases);
+            cases.for_each(|case| case.isolation = Isolation::Fork);
+            let boot = secs(30);
+            let lanes = lanes(whole.clone(), count, by_deadline, |_| boot);
+            let fair = work(&whole) / f64::from(count) + 30.0;
+            for (nth, lane) in lanes.iter().enumerate() {
+                // No case is longer than 120 s.
+                assert!(work(lane) + 30.0 <= fair + 120.0, "lane {nth} of {lanes:?}");
+                let own = &whole.sessions[nth % 3].image;
+                let has_own = lane.sessions.iter().any(|session| session.image == *own);
+                assert!(!has_own || lane.sessions[0].image == *own, "lane {nth} of {lanes:?}");
+            }
+        }
     }
 
     #[test]

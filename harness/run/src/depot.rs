@@ -197,9 +197,9 @@ mod tests {
         assert!(broken.ends_with("\r\n\r\n0123"), "{broken}");
         let rest = ask(&url, "RANGE: bytes=4-\r\n").await;
         assert!(rest.contains(" 206 ") && rest.ends_with("\r\n\r\n456789"), "{rest}");
+        assert_eq!((served.size(), *served.sent().borrow()), (10, 10));
         assert!(ask(&url, "").await.ends_with("\r\n\r\n0123456789"));
         assert!(ask(&url, "Range: bytes=10-\r\n").await.contains(" 416 "));
         assert_eq!(served.answers(), [(0, 4), (4, 6), (0, 10)]);
-        assert_eq!((served.size(), *served.sent().borrow()), (10, 10));
     }
 }

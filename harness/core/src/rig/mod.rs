@@ -88,6 +88,8 @@ pub struct Rig {
     forked: bool,
     /// The board is a fork on which nobody has logged in by SSH yet.
     awaits_ssh: bool,
+    /// It was asked to fetch a file from this host, and did not get it.
+    cannot_fetch: bool,
     forgiven: Forgiven,
 }
 
@@ -122,6 +124,7 @@ impl Rig {
             ssh_server: None,
             forked: false,
             awaits_ssh: false,
+            cannot_fetch: false,
             forgiven: Forgiven::default(),
         }
     }

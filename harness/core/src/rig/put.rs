@@ -5,7 +5,7 @@ use std::path::Path;
 use super::Rig;
 use crate::deadline::Deadline;
 use crate::parts::{Served, quoted};
-use crate::trouble::Outcome;
+use crate::trouble::{Outcome, Trouble};
 
 /// A smaller file is not worth a fetch, in bytes.
 const SMALL: u64 = 256 << 10;
@@ -16,7 +16,8 @@ impl Rig {
     ///
     /// What an SSH server decrypts under TCG costs four times the CPU of the same bytes by plain HTTP,
     /// so an emulated board is asked to fetch the file from this host. Where it cannot, for want of wget
-    /// and curl or of a network that leads out, and on all other boards, the shell carries it.
+    /// and curl or of a network that leads out, and on all other boards, the shell carries it; such a
+    /// board is not asked a second time.
     pub async fn put(
         &mut self,
         local: &Path,
@@ -25,10 +26,19 @@ impl Rig {
         deadline: Deadline,
     ) -> Outcome {
         let is_ssh = self.open_shell(deadline).await?.name() == "ssh";
-        if is_ssh && self.board().is_emulated() {
+        if is_ssh && self.board().is_emulated() && !self.cannot_fetch {
             let served = self.depot().serve(local, None, false).await?;
-            if served.size() >= SMALL && self.fetches(&*served, remote, doing, deadline).await? {
-                return Ok(());
+            if served.size() >= SMALL {
+                let Err(why) = self.fetch(&*served, remote, doing, deadline).await? else {
+                    return Ok(());
+                };
+                drop(served);
+                self.cannot_fetch = true;
+                self.journal().note(format!(
+                    "files go over SSH, which is slower: the board cannot fetch one from hil: {why}"
+                ));
+                // Whatever may still write there shall not write into what comes now.
+                self.run(&format!("rm -f {}", quoted(remote))).await?;
             }
         }
         let journal = self.journal().clone();
@@ -36,35 +46,43 @@ impl Rig {
         self.open_shell(deadline).await?.upload(local, remote, &told, deadline).await
     }
 
-    /// Whether the board has fetched all of it.
-    async fn fetches(
+    /// Has the board fetch all of it; or why it did not. That leaves time for another way.
+    async fn fetch(
         &mut self,
         served: &dyn Served,
         remote: &str,
         doing: &str,
         deadline: Deadline,
-    ) -> Outcome<bool> {
+    ) -> Outcome<Result<(), String>> {
+        let deadline = deadline.or_sooner(deadline.left() / 3);
         let (size, mut sent) = (served.size(), served.sent());
-        let command = fetch(&served.url("$host"), remote, size);
+        let command = fetch_command(&served.url("$host"), remote, size);
         let journal = self.journal().clone();
         let shell = self.open_shell(deadline).await?;
         let mut fetched = shell.exec(&command, deadline);
-        loop {
+        let output = loop {
             tokio::select! {
-                output = &mut fetched => return Ok(output?.ok()),
+                output = &mut fetched => break output,
                 Ok(()) = sent.changed() => journal.doing(doing, Some((*sent.borrow(), size))),
             }
+        };
+        match output {
+            Ok(output) if output.ok() => Ok(Ok(())),
+            Ok(output) => Ok(Err(format!("status {}, {}", output.status, output.said()))),
+            Err(Trouble::Unmet(why)) => Ok(Err(why)),
+            Err(other) => Err(other),
         }
     }
 }
 
 /// The command that fetches `size` bytes from `url`, in which `$host` is whoever has called by SSH. Only
-/// whole is good; a peer that is silent for 20 s is not waited for.
-fn fetch(url: &str, remote: &str, size: u64) -> String {
+/// whole is good; a peer that is silent for 10 s is not waited for.
+fn fetch_command(url: &str, remote: &str, size: u64) -> String {
     let remote = quoted(remote);
     format!(
         "host=${{SSH_CONNECTION%% *}}; unset http_proxy; \
-         {{ wget -q -t 1 -T 20 -O {remote} \"{url}\" || curl -sf --connect-timeout 20 -y 20 -o {remote} \"{url}\"; }} 2>&1 && \
+         if command -v wget >/dev/null; then wget -q -t 1 -T 10 -O {remote} \"{url}\"; \
+         else curl -sSf --connect-timeout 10 -y 10 -o {remote} \"{url}\"; fi && \
          [ \"$(wc -c <{remote})\" -eq {size} ]"
     )
 }

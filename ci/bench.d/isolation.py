@@ -9,7 +9,10 @@ already, on any board, saves making it."""
 
 import json
 import os
+import re
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from common import BOARD, CannotMeasure, Result, say
@@ -18,6 +21,8 @@ SUITES = ("containers", "limits", "ota", "power-cut")
 # A case with one of these in its midst brings its board up by itself.
 BOOTS = ("power-on", "power-cut", "stage-reached")
 PATIENCE = 3 * 3600
+# A line of hil's table that tells of more than passes and skips.
+NO_PASS = re.compile(r" (fail|broken|flaky) +\d")
 
 
 def measure(hil, _runs, work):
@@ -57,6 +62,7 @@ def measure(hil, _runs, work):
         series = result.series_of(name, "s")
         # From the start of the run to its last event.
         series.add(max(lane[-1]["t"] for lane in events))
+        say(f"isolation: they took {series.median:.1f} s")
         took.append(series.median)
     result.target(f"forks in {lanes} lanes, boots and saving included / reboots", took[2] / took[0], 0.2)
     result.target(f"forks in {lanes} lanes, saved before / reboots", took[3] / took[0], 0.2)
@@ -87,7 +93,14 @@ def run(hil, out, cases, *options):
         done = subprocess.run(list(map(str, words)), stdin=subprocess.DEVNULL, stdout=said,
                               stderr=said, timeout=PATIENCE)
     if done.returncode != 0:
-        raise CannotMeasure(f"hil ended with {done.returncode}:\n{out.with_suffix('.said').read_text()[-2000:]}")
+        # The bench's own folder goes when it ends; what failed after an hour must not go with it.
+        kept = tempfile.mkdtemp(prefix="hil-bench-failed-")
+        said = out.with_suffix(".said").read_text()
+        for what in (out, out.with_suffix(".said")):
+            if what.exists():
+                shutil.move(what, kept)
+        told = [line for line in said.splitlines() if NO_PASS.search(line)] or [said[-2000:]]
+        raise CannotMeasure(f"hil ended with {done.returncode}; its run is kept in {kept}\n" + "\n".join(told))
 
 
 def events_in(out):

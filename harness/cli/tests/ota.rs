@@ -42,6 +42,7 @@ fn updates_are_installed_refused_and_rolled_back() {
     let ended = run(&manifest, CASES, out.path());
     assert_eq!(ended.code, Some(0), "{}", ended.said);
     assert!(ended.said.contains("5 cases: 5 passed"), "{}", ended.said);
+    assert!(!ended.said.contains("files go over SSH"), "{}", ended.said);
     let events = common::events(out.path(), "qemu-aarch64");
     // What the slot's file system holds has been written, and a little more.
     let written = fact(&events, "update.written");

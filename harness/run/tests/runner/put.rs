@@ -20,10 +20,12 @@ use tempfile::TempDir;
 use crate::air::{Air, AirConsole, AirPower, Heard};
 
 /// What fetches on a board.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 enum Fetcher {
     /// This host's program of that name.
     Real(&'static str),
+    /// BusyBox' wget, which has fewer options than GNU's.
+    BusyBox,
     /// A wget that writes half a file and calls that done.
     Halves,
     /// A command with wget in it does not end in time.
@@ -49,11 +51,13 @@ struct Host {
 impl Host {
     fn with(fetcher: Fetcher) -> Host {
         let tools = tempfile::tempdir().unwrap();
-        let link = |tool| symlink(on_path(tool), tools.path().join(tool)).unwrap();
+        let link_as = |tool, name| symlink(on_path(tool), tools.path().join(name)).unwrap();
+        let link = |tool| link_as(tool, tool);
         ["sh", "wc", "rm"].into_iter().for_each(link);
         let hangs = matches!(fetcher, Fetcher::Hangs);
         match fetcher {
             Fetcher::Real(tool) => link(tool),
+            Fetcher::BusyBox => link_as("busybox", "wget"),
             Fetcher::Halves => {
                 let wget = tools.path().join("wget");
                 std::fs::write(&wget, HALVES).unwrap();
@@ -161,9 +165,9 @@ const MIB: usize = 1 << 20;
 
 #[tokio::test]
 async fn an_emulated_board_fetches_what_is_not_small() {
-    for tool in ["wget", "curl"] {
-        let took = put_two(EMULATED, Fetcher::Real(tool), MIB).await;
-        assert_eq!(took, Took { fetches: 2, uploads: 0, notes: 0 }, "with {tool}");
+    for fetcher in [Fetcher::Real("wget"), Fetcher::Real("curl"), Fetcher::BusyBox] {
+        let took = put_two(EMULATED, fetcher, MIB).await;
+        assert_eq!(took, Took { fetches: 2, uploads: 0, notes: 0 }, "with {fetcher:?}");
     }
     let small = put_two(EMULATED, Fetcher::Real("wget"), 1000).await;
     assert_eq!(small, Took { fetches: 0, uploads: 2, notes: 0 });

@@ -231,7 +231,9 @@ impl Case {
         self
     }
 
-    /// For a case that waits for time to pass, which no emulator slows down.
+    /// For a case whose deadline says little about how long it takes: one that waits for time to pass,
+    /// which no emulator slows down, or that starts many containers, or hardly any. In the seconds of a
+    /// fast host that emulates, in which the boot of an image with an engine takes 35.
     #[must_use]
     pub const fn lasts(mut self, about: Duration) -> Case {
         self.lasts = Some(about);

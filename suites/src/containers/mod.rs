@@ -48,14 +48,17 @@ pub(crate) const SUITE: Suite = Suite {
         .isolation(Fork),
         Case::new("read-only-root", secs(60), on_bench!(life::read_only_root, HOST_NETWORK))
             .about("The root of a container with --read-only cannot be written, its tmpfs can.")
+            .lasts(secs(7))
             .needs(CONTAINERS)
             .isolation(Fork),
         Case::new("health-states", secs(60), on_bench!(life::health_states, HOST_NETWORK))
             .about("A health check goes from starting to healthy, and to unhealthy when it fails.")
+            .lasts(secs(16))
             .needs(CONTAINERS)
             .isolation(Fork),
         Case::new("many-at-once", secs(90), on_bench!(life::many_at_once))
             .about("Containers that are started at the same time all run.")
+            .lasts(secs(26))
             .needs(CONTAINERS)
             .isolation(Fork),
         Case::new(
@@ -71,7 +74,8 @@ pub(crate) const SUITE: Suite = Suite {
             .needs(CONTAINERS)
             .isolation(Fork),
         Case::new("containers-talk", secs(90), on_bench!(network::containers_talk))
-            .about("Containers of one network reach each other by name, others do not reach them.")
+            .about("Containers of one network reach each other by name; one of another network does not.")
+            .lasts(secs(24))
             .needs(CONTAINERS)
             .isolation(Fork),
         Case::new(
@@ -80,20 +84,22 @@ pub(crate) const SUITE: Suite = Suite {
             on_bench!(data::outlives_container, HOST_NETWORK),
         )
         .about("What a container wrote to a volume or a bind mount is there for the next one.")
+        .lasts(secs(9))
         .needs(CONTAINERS)
         .isolation(Fork),
         Case::new("restart-policies", secs(90), on_bench!(restart::policies))
             .about("Containers that die are started again as often as their policy says.")
+            .lasts(secs(33))
             .needs(CONTAINERS)
             .isolation(Fork),
         Case::new("engine-killed", secs(90), on_bench!(restart::engine_killed))
             .about("After the engine was killed it comes back, and containers by their policies.")
-            .lasts(secs(30))
+            .lasts(secs(37))
             .needs(CONTAINERS)
             .isolation(Fork),
         Case::new("engine-hangs", secs(120), on_bench!(restart::engine_hangs))
             .about("An engine part that hangs is noticed by its watchdog, and recovers.")
-            .lasts(secs(45))
+            .lasts(secs(30))
             .needs(&[Need::Shell, Need::Engine, Need::OfflineImage, Need::Systemd])
             .isolation(Fork),
         Case::new(
@@ -102,6 +108,7 @@ pub(crate) const SUITE: Suite = Suite {
             on_bench!(data::killed_while_loading, HOST_NETWORK),
         )
         .about("An engine killed while it loads an image keeps a store that is whole.")
+        .lasts(secs(24))
         .needs(CONTAINERS)
         .isolation(Fork),
         Case::new("reboot-restores", secs(150), on_bench!(restart::reboot_restores))

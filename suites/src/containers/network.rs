@@ -45,11 +45,39 @@ async fn talk(rig: &mut Rig, bench: &Bench, network: &str) -> Outcome {
     let inside = ["--network", network];
     let serve = serving(&word);
     let server = bench.start(rig, "server", &inside, &["sh", "-c", &serve]).await?;
-    let ask = format!("for n in 1 2 3 4 5; do wget -qO- http://{server}/ && exit; sleep 1; done");
+    let url = format!("http://{server}/");
+    let ask = format!("for n in 1 2 3 4 5; do wget -qO- {url} && exit; sleep 1; done");
     let said = bench.run(rig, &inside, &["sh", "-c", &ask]).await?;
     check!(said.stdout.contains(&word), "`{server}` was not reached: {}", said.stderr.trim());
-    let other =
-        bench.run(rig, &[], &["wget", "-T", "3", "-qO-", &format!("http://{server}/")]).await?;
-    check!(other.status != 0, "a container of another network reached `{server}`");
+    // The same wget as above. Not `-T`: BusyBox' may crash at it, which says nothing about the network. Nor
+    // as the container's first process, which no `timeout` ends.
+    let ask = format!("timeout 10 wget -qO- {url}; exit $?");
+    let other = bench.run(rig, &[], &["sh", "-c", &ask]).await?;
+    check!(!other.stdout.contains(&word), "a container of another network reached `{server}`");
+    check!(is_refusal(other.status), "a container of another network could not even ask: {other}");
     Ok(())
+}
+
+/// Whether `timeout wget` ended because there was no answer: by itself, or in time. Not for want of one of
+/// the two (125 to 127), nor by a crash.
+fn is_refusal(status: i32) -> bool {
+    matches!(status, 1..=124 | TERMINATED)
+}
+
+/// How a shell tells that a command was ended by SIGTERM, as BusyBox' timeout ends it.
+const TERMINATED: i32 = 128 + 15;
+
+#[cfg(test)]
+mod tests {
+    use super::is_refusal;
+
+    #[test]
+    fn a_crash_or_a_missing_program_is_no_refusal() {
+        for refused in [1, 4, 124, 143] {
+            assert!(is_refusal(refused), "{refused}");
+        }
+        for other in [0, 125, 126, 127, 134, 139] {
+            assert!(!is_refusal(other), "{other}");
+        }
+    }
 }

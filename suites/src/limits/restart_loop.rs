@@ -12,7 +12,7 @@ const STARTS: usize = 7;
 const STARTS_OF_SLOW: usize = 10;
 
 /// By how much each of the last two pauses must exceed the first two, in seconds: Docker's do by 1.4 at
-/// seven starts and by 3, 6.2 and 12.4 at eight to ten, where what a start takes varies by seconds.
+/// seven starts and by 3, 6.2 and 12.6 at eight to ten, where what a start takes varies by seconds.
 const GROWN: f64 = 1.0;
 const GROWN_OF_SLOW: f64 = 2.5;
 

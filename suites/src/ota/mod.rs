@@ -52,27 +52,34 @@ pub(crate) const SUITE: Suite = Suite {
             .needs(&[Need::Shell, Need::Slots, Need::Updater, Need::TriesLeft]),
         case("corrupt-refused", 90, body!(refuse::corrupt))
             .about("A bundle with one wrong byte is not installed.")
+            .lasts(secs(12))
             .needs(UPDATE),
         case("truncated-refused", 90, body!(refuse::truncated))
             .about("Half a bundle is not installed.")
+            .lasts(secs(9))
             .needs(UPDATE),
         case("wrong-key-refused", 60, body!(refuse::wrong_key))
             .about("A bundle signed by a stranger is not installed; nothing of it is written.")
+            .lasts(secs(5))
             .needs(broken!(WrongKey)),
         case("wrong-compatible-refused", 60, body!(refuse::wrong_compatible))
             .about("A bundle for another product is not installed; nothing of it is written.")
+            .lasts(secs(6))
             .needs(broken!(WrongCompatible)),
         case("too-large-refused", 60, body!(refuse::too_large))
             .about("A system that does not fit into the slot is not installed.")
+            .lasts(secs(7))
             .needs(broken!(TooLarge)),
         case("downgrade-policy", 90, body!(refuse::downgrade))
             .about("An older version is refused, or installed, as the manifest promises.")
+            .lasts(secs(6))
             .needs(&[Need::Shell, Need::Slots, Need::Updater, Need::OlderUpdate]),
         case("no-space", 180, body!(refuse::no_space))
             .about("With full kept folders an update succeeds or is refused; with room, it succeeds.")
             .needs(&[Need::Shell, Need::Slots, Need::Updater, Need::Update, Need::KeptFolders]),
         case("interrupted-download", 120, body!(download::interrupted))
             .about("A download that breaks off is not installed; the next try gets all of it.")
+            .lasts(secs(7))
             .needs(&[Need::Ssh, Need::Slots, Need::Updater, Need::Update, Need::Download]),
         case("kernel-panics", 180, body!(fallback::kernel_panics))
             .about("A kernel that panics is tried as often as promised, then the old system runs.")

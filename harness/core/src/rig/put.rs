@@ -76,14 +76,14 @@ impl Rig {
 }
 
 /// The command that fetches `size` bytes from `url`, in which `$host` is whoever has called by SSH. Only
-/// whole is good. It has no options for a silent peer (a BusyBox wget that was built without timeouts,
-/// as Debian's is, crashes at `-T`): the deadline of the command is for that.
+/// whole is good. wget has no option for a silent peer (a BusyBox that was built without timeouts, as
+/// Debian's is, crashes at `-T`): the deadline of the command is for that.
 fn fetch_command(url: &str, remote: &str, size: u64) -> String {
     let remote = quoted(remote);
     format!(
         "host=${{SSH_CONNECTION%% *}}; unset http_proxy; \
          if command -v wget >/dev/null; then wget -q -t 1 -O {remote} \"{url}\"; \
-         else curl -sSf -o {remote} \"{url}\"; fi && \
+         else curl -sSf --connect-timeout 10 -y 10 -o {remote} \"{url}\"; fi && \
          [ \"$(wc -c <{remote})\" -eq {size} ]"
     )
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hil_core::prelude::*;
 use hil_core::product::{Container, Engine, Ran, Setup, Standing};
+use tokio::time::Instant;
 
 /// What every case needs that runs a container.
 pub(crate) const CONTAINERS: &[Need] = &[Need::Shell, Need::Engine, Need::OfflineImage];
@@ -163,7 +164,18 @@ impl Bench {
     }
 
     pub(crate) async fn inspect(&self, rig: &mut Rig, name: &str) -> Outcome<Standing> {
-        self.engine.inspect(rig, name).await
+        let [standing] = self.inspect_all(rig, [name]).await?;
+        Ok(standing)
+    }
+
+    /// Of several, by one call of the engine's client.
+    pub(crate) async fn inspect_all<const N: usize>(
+        &self,
+        rig: &mut Rig,
+        names: [&str; N],
+    ) -> Outcome<[Standing; N]> {
+        let all = self.engine.inspect(rig, &names).await?;
+        all.try_into().ok().or_fail(format!("the engine did not tell of {}", names.join(", ")))
     }
 
     pub(crate) async fn setup(&self, rig: &mut Rig) -> Outcome<Setup> {
@@ -181,12 +193,13 @@ impl Bench {
     ) -> Outcome<Standing> {
         let deadline = rig.within(span);
         loop {
+            let asked = Instant::now();
             let standing = self.inspect(rig, name).await?;
             if wanted(&standing) {
                 return Ok(standing);
             }
             check!(!deadline.passed(), "{what} did not come within {deadline}: {standing}");
-            tokio::time::sleep(PAUSE).await;
+            pause(asked).await;
         }
     }
 }
@@ -206,10 +219,16 @@ async fn remaps_users(rig: &mut Rig, engine: &dyn Engine) -> Outcome<bool> {
 /// For one container's start, on a fast host.
 const START: Duration = secs(5);
 
-/// Between two questions, where the board offers no event to wait for.
-/// A client costs an emulated board half a second of its time: asking more often would slow down
-/// what is waited for.
-pub(crate) const PAUSE: Duration = secs(1);
+/// Between two questions, where the board offers no event to wait for: the engine's client costs a small
+/// board half a second of its time, and several where it is busy with what is waited for. About as long as
+/// the last answer took, so that half of the time is left for that; but an answer may also have been waited
+/// for, in the engine.
+pub(crate) async fn pause(asked: Instant) {
+    tokio::time::sleep(asked.elapsed().clamp(PAUSE, MOST_PAUSE)).await;
+}
+
+const PAUSE: Duration = secs(1);
+const MOST_PAUSE: Duration = secs(3);
 
 /// Between two looks at a file of the kernel's, or of a container's: those ask no client.
 pub(crate) const GLANCE: Duration = Duration::from_millis(300);

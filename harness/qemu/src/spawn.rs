@@ -106,6 +106,22 @@ fn compute(command: &mut Command) {
     unsafe { command.pre_exec(at_exec) };
 }
 
+/// How much a fork stands back, as a nice value (sched(7)): what boots beside two of them has a core for
+/// itself of two, and another program at work on this host is hardly preferred.
+const STANDS_BACK: i32 = 3;
+
+/// Makes the child one that stands back behind what is not a fork: for a board that boots and is saved
+/// others wait, and while they wait a core has nothing to do.
+pub(crate) fn stand_back(command: &mut Command) {
+    let at_exec = || {
+        // SAFETY: a system call on the caller itself. To stand back is never forbidden.
+        unsafe { libc::nice(STANDS_BACK) };
+        Ok(())
+    };
+    // SAFETY: the closure makes a system call only and neither allocates nor locks.
+    unsafe { command.pre_exec(at_exec) };
+}
+
 /// Puts the child into a session of its own, deaf to what a terminal or a CI runner sends.
 pub(crate) fn detach(command: &mut Command) {
     let at_exec = || {
@@ -208,6 +224,17 @@ mod tests {
         let theirs = if own == libc::SCHED_OTHER { libc::SCHED_BATCH } else { own };
         let child = sh(&format!("[ $(cut -d' ' -f41 /proc/self/stat) = {theirs} ]"));
         assert_eq!(ended(child.wait().await), "ended with status 0");
+    }
+
+    #[tokio::test]
+    async fn what_stands_back_is_nicer_than_the_rest() {
+        let ask = "exit $(cut -d' ' -f19 /proc/self/stat)";
+        let plain = sh(ask).wait().await.code().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", ask]);
+        stand_back(&mut command);
+        let behind = spawn(command).unwrap().wait().await.code().unwrap();
+        assert_eq!(behind, (plain + STANDS_BACK).min(19));
     }
 
     #[tokio::test]

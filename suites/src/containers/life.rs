@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use hil_core::prelude::*;
 
-use crate::bench::{Bench, PAUSE, SLEEP};
+use tokio::time::Instant;
+
+use crate::bench::{Bench, SLEEP, pause};
 
 pub(super) async fn offline_image_runs(rig: &mut Rig, bench: &Bench) -> Outcome {
     for fact in ["container.first-run", "container.run"] {
@@ -89,11 +91,14 @@ async fn uptime(rig: &mut Rig) -> Outcome<f64> {
 /// Waits until a container has said a word.
 async fn says(rig: &mut Rig, bench: &Bench, name: &str, word: &str) -> Outcome {
     let deadline = rig.within(secs(5));
-    while !bench.engine.logs(rig, name).await?.stdout.contains(word) {
+    loop {
+        let asked = Instant::now();
+        if bench.engine.logs(rig, name).await?.stdout.contains(word) {
+            return Ok(());
+        }
         check!(!deadline.passed(), "{name} did not say `{word}` within {deadline}");
-        tokio::time::sleep(PAUSE).await;
+        pause(asked).await;
     }
-    Ok(())
 }
 
 pub(super) async fn read_only_root(rig: &mut Rig, bench: &Bench) -> Outcome {
@@ -136,8 +141,8 @@ pub(super) async fn many_at_once(rig: &mut Rig, bench: &Bench) -> Outcome {
     let names = bench.start_at_once(rig, MANY, SLEEP).await?;
     let took: Duration = rig.journal().clock().now() - start;
     rig.fact("container.many-at-once", took.as_secs_f64(), "s");
-    for name in names {
-        let standing = bench.inspect(rig, &name).await?;
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for (name, standing) in names.iter().zip(bench.engine.inspect(rig, &names).await?) {
         check!(standing.running, "{name} does not run: {standing}");
     }
     Ok(())

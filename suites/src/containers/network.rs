@@ -2,7 +2,9 @@
 
 use hil_core::prelude::*;
 
-use crate::bench::{Bench, PAUSE};
+use tokio::time::Instant;
+
+use crate::bench::{Bench, pause};
 
 /// On which a case's container is reached from outside.
 const PORT: u16 = 18_080;
@@ -18,6 +20,7 @@ pub(super) async fn published_port(rig: &mut Rig, bench: &Bench) -> Outcome {
     bench.start(rig, "web", &["--publish", &publish], &["sh", "-c", &serving(&word)]).await?;
     let deadline = rig.within(secs(10));
     loop {
+        let asked = Instant::now();
         let why = match rig.dial(PORT, "GET /index.html HTTP/1.0\r\n\r\n").await {
             Ok(answer) if answer.contains(&word) => return Ok(()),
             Ok(answer) => format!("it sent {:?}", answer.chars().take(200).collect::<String>()),
@@ -26,7 +29,7 @@ pub(super) async fn published_port(rig: &mut Rig, bench: &Bench) -> Outcome {
         };
         // The port is open before the server in the container listens.
         check!(!deadline.passed(), "port {PORT} of the board did not answer: {why}");
-        tokio::time::sleep(PAUSE).await;
+        pause(asked).await;
     }
 }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use hil_core::prelude::*;
 use hil_core::product::Standing;
+use tokio::time::Instant;
 
 use super::data::BIND;
-use crate::bench::{Bench, PAUSE, SLEEP};
+use crate::bench::{Bench, SLEEP, pause};
 
 /// Within which a dead container is started again, on a fast host.
 const AGAIN: Duration = secs(10);
@@ -17,10 +18,9 @@ pub(super) async fn policies(rig: &mut Rig, bench: &Bench) -> Outcome {
     let never = bench.start(rig, "never", &["--restart=no"], SLEEP).await?;
     let twice = ["sh", "-c", "exit 7"];
     let counted = bench.start(rig, "counted", &["--restart=on-failure:2"], &twice).await?;
-    let before = bench.inspect(rig, &always).await?;
-    let others = bench.inspect(rig, &never).await?;
-    check!(before.pid != 0 && others.pid != 0, "not both run: {before}, {others}");
-    rig.must(&format!("kill -KILL {} {}", before.pid, others.pid)).await?;
+    let [before, other] = bench.inspect_all(rig, [&always, &never]).await?;
+    check!(before.pid != 0 && other.pid != 0, "not both run: {before}, {other}");
+    rig.must(&format!("kill -KILL {} {}", before.pid, other.pid)).await?;
     let again = |is: &_| running_anew(is, before.pid);
     bench.becomes(rig, &always, "the restart by `always`", AGAIN, again).await?;
     let ended = |is: &Standing| !is.running && is.restarts == 2;
@@ -89,12 +89,13 @@ pub(super) async fn engine_hangs(rig: &mut Rig, bench: &Bench) -> Outcome {
     // What the client talks to may never have gone, and knows nothing yet of the part that comes.
     let deadline = rig.within(AGAIN);
     loop {
+        let asked = Instant::now();
         let ran = bench.run(rig, &[], &["echo", "alive"]).await?;
         if ran.stdout == "alive\n" {
             return Ok(());
         }
         check!(!deadline.passed(), "no container runs with {part} replaced: {}", ran.stderr.trim());
-        tokio::time::sleep(PAUSE).await;
+        pause(asked).await;
     }
 }
 

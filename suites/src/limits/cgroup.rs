@@ -1,10 +1,9 @@
 //! A container's control group, as the kernel shows it: version 2 (`cgroup-v2.rst`).
 
 use hil_core::prelude::*;
+use hil_core::product::Standing;
 
 use super::finding;
-use crate::bench::Bench;
-
 pub(super) struct Cgroup {
     dir: String,
     /// The container's first process, on the host.
@@ -12,9 +11,9 @@ pub(super) struct Cgroup {
 }
 
 impl Cgroup {
-    /// The group of a running container.
-    pub(super) async fn of(rig: &mut Rig, bench: &Bench, name: &str) -> Outcome<Cgroup> {
-        let pid = bench.inspect(rig, name).await?.pid;
+    /// The group of a running container, which stands so.
+    pub(super) async fn of(rig: &mut Rig, name: &str, standing: &Standing) -> Outcome<Cgroup> {
+        let pid = standing.pid;
         check!(pid != 0, "{name} does not run");
         let path = rig.must(&format!("sed -n 's/^0:://p' /proc/{pid}/cgroup")).await?;
         if path.is_empty() {

@@ -3,7 +3,7 @@
 use hil_core::prelude::*;
 
 use super::cgroup::{Cgroup, counter};
-use super::neighbour::Neighbour;
+use super::neighbour::{Hog, Neighbour};
 use crate::bench::{Bench, SLEEP};
 
 const SPIN: &[&str] = &["sh", "-c", "while :; do :; done"];
@@ -12,9 +12,9 @@ const SPIN: &[&str] = &["sh", "-c", "while :; do :; done"];
 const SHARE: f64 = 0.2;
 
 pub(super) async fn quota(rig: &mut Rig, bench: &Bench) -> Outcome {
-    let neighbour = Neighbour::start(rig, bench).await?;
-    let hog = bench.start(rig, "hog", &[&format!("--cpus={SHARE}")], SPIN).await?;
-    let cgroup = Cgroup::of(rig, bench, &hog).await?;
+    let limit = format!("--cpus={SHARE}");
+    let (neighbour, Hog { cgroup, .. }) =
+        Neighbour::beside_hog(rig, bench, &[&limit], SPIN).await?;
     cgroup.must_hold(rig, "cpu.max", "20000 100000").await?;
     let before = used(rig, &cgroup).await?;
     rig.must("sleep 4").await?;
@@ -46,9 +46,8 @@ async fn used(rig: &mut Rig, cgroup: &Cgroup) -> Outcome<Used> {
 }
 
 pub(super) async fn cpuset(rig: &mut Rig, bench: &Bench) -> Outcome {
-    let neighbour = Neighbour::start(rig, bench).await?;
-    let hog = bench.start(rig, "hog", &["--cpuset-cpus=0"], SPIN).await?;
-    let cgroup = Cgroup::of(rig, bench, &hog).await?;
+    let limit = ["--cpuset-cpus=0"];
+    let (neighbour, Hog { cgroup, .. }) = Neighbour::beside_hog(rig, bench, &limit, SPIN).await?;
     cgroup.must_hold(rig, "cpuset.cpus", "0").await?;
     // Field 39 of stat is the processor it ran on last.
     let look = format!(

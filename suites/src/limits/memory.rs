@@ -2,9 +2,8 @@
 
 use hil_core::prelude::*;
 
-use super::cgroup::Cgroup;
 use super::finding;
-use super::neighbour::{Guardians, Neighbour};
+use super::neighbour::{Guardians, Hog, Neighbour};
 use crate::bench::{Bench, SLEEP};
 
 /// Takes so many MiB at once, touches them all, and gives them back.
@@ -30,27 +29,25 @@ async fn take_in_steps(rig: &mut Rig, bench: &Bench, name: &str, mib: u32) -> Ou
 async fn holds(
     rig: &mut Rig,
     bench: &Bench,
-    (name, cgroup): (&str, &Cgroup),
+    hog: &Hog,
     (fits, status): (u32, i32),
     exceeds: u32,
 ) -> Outcome {
     check!(status == 0, "{fits} MiB should fit, and taking them ended with {status}");
-    let status = take(rig, bench, name, exceeds).await?;
+    let status = take(rig, bench, &hog.name, exceeds).await?;
     check!(status == 137, "{exceeds} MiB were taken and the hog ended with {status}, not 137");
-    let killed = cgroup.counter(rig, "memory.events", "oom_kill").await?;
+    let killed = hog.cgroup.counter(rig, "memory.events", "oom_kill").await?;
     check!(killed > 0, "the hog died, and the kernel did not kill it for its memory");
     Ok(())
 }
 
 pub(super) async fn memory(rig: &mut Rig, bench: &Bench) -> Outcome {
-    let neighbour = Neighbour::start(rig, bench).await?;
     let limits = ["--memory=32m", "--memory-swap=32m"];
-    let hog = bench.start(rig, "hog", &limits, SLEEP).await?;
+    let (neighbour, hog) = Neighbour::beside_hog(rig, bench, &limits, SLEEP).await?;
     let guardians = Guardians::of(rig, bench).await?;
-    let cgroup = Cgroup::of(rig, bench, &hog).await?;
-    cgroup.must_hold(rig, "memory.max", &(32 << 20).to_string()).await?;
-    let status = take(rig, bench, &hog, 16).await?;
-    holds(rig, bench, (&hog, &cgroup), (16, status), 64).await?;
+    hog.cgroup.must_hold(rig, "memory.max", &(32 << 20).to_string()).await?;
+    let status = take(rig, bench, &hog.name, 16).await?;
+    holds(rig, bench, &hog, (16, status), 64).await?;
     neighbour.is_unharmed(rig, bench).await?;
     guardians.still_stand(rig, bench).await
 }
@@ -74,14 +71,12 @@ pub(super) async fn swap(rig: &mut Rig, bench: &Bench) -> Outcome {
 }
 
 async fn limited_swap(rig: &mut Rig, bench: &Bench) -> Outcome {
-    let neighbour = Neighbour::start(rig, bench).await?;
     // The engine gives memory and swap together. What starts a process in the container takes some
     // of it, too: the amounts leave room for that.
     let limits = ["--memory=48m", "--memory-swap=80m"];
-    let hog = bench.start(rig, "hog", &limits, SLEEP).await?;
-    let cgroup = Cgroup::of(rig, bench, &hog).await?;
-    cgroup.must_hold(rig, "memory.swap.max", &(32 << 20).to_string()).await?;
-    let status = take_in_steps(rig, bench, &hog, 60).await?;
-    holds(rig, bench, (&hog, &cgroup), (60, status), 128).await?;
+    let (neighbour, hog) = Neighbour::beside_hog(rig, bench, &limits, SLEEP).await?;
+    hog.cgroup.must_hold(rig, "memory.swap.max", &(32 << 20).to_string()).await?;
+    let status = take_in_steps(rig, bench, &hog.name, 60).await?;
+    holds(rig, bench, &hog, (60, status), 128).await?;
     neighbour.is_unharmed(rig, bench).await
 }

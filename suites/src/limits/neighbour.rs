@@ -5,6 +5,9 @@ use hil_core::prelude::*;
 use super::cgroup::Cgroup;
 use crate::bench::{Bench, GLANCE};
 
+/// The role in its name.
+const NEIGHBOUR: &str = "neighbour";
+
 /// Counts, so that one sees it live.
 const BEAT: &str = "n=0; while :; do n=$((n+1)); echo $n >/tmp/beat; sleep 1; done";
 
@@ -14,11 +17,33 @@ pub(super) struct Neighbour {
     cgroup: Cgroup,
 }
 
+/// A container that has a limit, which it is to run into.
+pub(super) struct Hog {
+    pub(super) name: String,
+    pub(super) cgroup: Cgroup,
+}
+
 impl Neighbour {
     pub(super) async fn start(rig: &mut Rig, bench: &Bench) -> Outcome<Neighbour> {
-        let name = bench.start(rig, "neighbour", &[], &["sh", "-c", BEAT]).await?;
-        let cgroup = Cgroup::of(rig, bench, &name).await?;
+        let name = bench.start(rig, NEIGHBOUR, &[], &["sh", "-c", BEAT]).await?;
+        let standing = bench.inspect(rig, &name).await?;
+        let cgroup = Cgroup::of(rig, &name, &standing).await?;
         Ok(Neighbour { name, cgroup })
+    }
+
+    /// Starts one, and beside it the hog. How they stand is one question: each costs a slow board seconds.
+    pub(super) async fn beside_hog(
+        rig: &mut Rig,
+        bench: &Bench,
+        limits: &[&str],
+        command: &[&str],
+    ) -> Outcome<(Neighbour, Hog)> {
+        let name = bench.start(rig, NEIGHBOUR, &[], &["sh", "-c", BEAT]).await?;
+        let hog = bench.start(rig, "hog", limits, command).await?;
+        let [own, its] = bench.inspect_all(rig, [&name, &hog]).await?;
+        let cgroup = Cgroup::of(rig, &name, &own).await?;
+        let hog = Hog { cgroup: Cgroup::of(rig, &hog, &its).await?, name: hog };
+        Ok((Neighbour { name, cgroup }, hog))
     }
 
     /// Checks that it lives, has never died, and gets on with its work.
@@ -53,8 +78,9 @@ impl Guardians {
         let names = bench.engine.daemons().join(" ");
         let ask = format!(
             "for name in {names} sshd dropbear; do \
-                 pid=$(pidof $name | tr ' ' '\\n' | sort -n | head -n 1); \
-                 [ -z \"$pid\" ] || echo $name $pid; done"
+                 first=; for pid in $(pidof $name); do \
+                     [ ${{first:-$pid}} -lt $pid ] || first=$pid; done; \
+                 [ -z \"$first\" ] || echo $name $first; done"
         );
         Ok(Guardians(rig.must(&ask).await?.replace('\n', ", ")))
     }

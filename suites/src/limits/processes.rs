@@ -2,17 +2,16 @@
 
 use hil_core::prelude::*;
 
-use super::cgroup::Cgroup;
-use super::neighbour::{Guardians, Neighbour};
+use super::neighbour::{Guardians, Hog, Neighbour};
 use crate::bench::{Bench, GLANCE, SLEEP};
 
 pub(super) async fn pids(rig: &mut Rig, bench: &Bench) -> Outcome {
-    let neighbour = Neighbour::start(rig, bench).await?;
-    let hog = bench.start(rig, "hog", &["--pids-limit=16"], SLEEP).await?;
-    let cgroup = Cgroup::of(rig, bench, &hog).await?;
+    let limit = ["--pids-limit=16"];
+    let (neighbour, Hog { name, cgroup }) =
+        Neighbour::beside_hog(rig, bench, &limit, SLEEP).await?;
     cgroup.must_hold(rig, "pids.max", "16").await?;
     let many = "for n in $(seq 40); do sleep 5 & done; echo all";
-    let ran = bench.engine.exec(rig, &hog, &["sh", "-c", many]).await?;
+    let ran = bench.engine.exec(rig, &name, &["sh", "-c", many]).await?;
     check!(!ran.stdout.contains("all"), "40 processes ran where 16 may");
     check!(ran.stderr.contains("fork"), "it ended without a word of fork: {ran}");
     let refused = cgroup.counter(rig, "pids.events", "max").await?;
@@ -24,11 +23,10 @@ const BOMB: &str = "bomb() { bomb | bomb & }; bomb; exec sleep 10000";
 const BOMB_PIDS: u64 = 48;
 
 pub(super) async fn fork_bomb(rig: &mut Rig, bench: &Bench) -> Outcome {
-    let neighbour = Neighbour::start(rig, bench).await?;
-    let guardians = Guardians::of(rig, bench).await?;
     let limit = format!("--pids-limit={BOMB_PIDS}");
-    let bomb = bench.start(rig, "bomb", &[&limit], SLEEP).await?;
-    let cgroup = Cgroup::of(rig, bench, &bomb).await?;
+    let (neighbour, bomb) = Neighbour::beside_hog(rig, bench, &[&limit], SLEEP).await?;
+    let guardians = Guardians::of(rig, bench).await?;
+    let Hog { name: bomb, cgroup } = bomb;
     cgroup.must_hold(rig, "pids.max", &BOMB_PIDS.to_string()).await?;
     // Only now: without its limit it would take the board.
     bench.engine.must(rig, &["exec", "--detach", &bomb, "sh", "-c", BOMB]).await?;
@@ -54,12 +52,10 @@ const FILE_SIZE: u64 = 1 << 20;
 const OPEN_FILES: u64 = 64;
 
 pub(super) async fn ulimits(rig: &mut Rig, bench: &Bench) -> Outcome {
-    let neighbour = Neighbour::start(rig, bench).await?;
     let size = format!("--ulimit=fsize={FILE_SIZE}:{FILE_SIZE}");
     let open = format!("--ulimit=nofile={OPEN_FILES}:{OPEN_FILES}");
-    let hog = bench.start(rig, "hog", &[&size, &open], SLEEP).await?;
-    let pid = Cgroup::of(rig, bench, &hog).await?.pid;
-    let limits = rig.must(&format!("cat /proc/{pid}/limits")).await?;
+    let (neighbour, hog) = Neighbour::beside_hog(rig, bench, &[&size, &open], SLEEP).await?;
+    let limits = rig.must(&format!("cat /proc/{}/limits", hog.cgroup.pid)).await?;
     for (what, limit) in [("Max file size", FILE_SIZE), ("Max open files", OPEN_FILES)] {
         let line = limits.lines().find_map(|line| line.strip_prefix(what)).unwrap_or_default();
         let soft_and_hard: Vec<&str> = line.split_whitespace().take(2).collect();
@@ -67,7 +63,7 @@ pub(super) async fn ulimits(rig: &mut Rig, bench: &Bench) -> Outcome {
         check!(is, "`{what}` of the container is {soft_and_hard:?}, not {limit}");
     }
     let write = "dd if=/dev/zero of=/big bs=64k count=32 2>/dev/null; wc -c </big; ulimit -n";
-    let ran = bench.engine.exec(rig, &hog, &["sh", "-c", write]).await?;
+    let ran = bench.engine.exec(rig, &hog.name, &["sh", "-c", write]).await?;
     let said: Vec<&str> = ran.stdout.split_whitespace().collect();
     let expected = [FILE_SIZE.to_string(), OPEN_FILES.to_string()];
     check!(said == expected, "the hog wrote {said:?} bytes and may open so many files: {ran}");

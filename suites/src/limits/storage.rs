@@ -2,9 +2,8 @@
 
 use hil_core::prelude::*;
 
-use super::cgroup::Cgroup;
 use super::finding;
-use super::neighbour::Neighbour;
+use super::neighbour::{Hog, Neighbour};
 use crate::bench::{Bench, SLEEP};
 
 /// The disk under a folder: the whole one, since the kernel limits no partitions.
@@ -31,7 +30,6 @@ async fn must_have_io(rig: &mut Rig) -> Outcome {
 }
 
 pub(super) async fn io_bandwidth(rig: &mut Rig, bench: &Bench) -> Outcome {
-    let neighbour = Neighbour::start(rig, bench).await?;
     let root = bench.setup(rig).await?.root;
     let found = rig.run(&DISK.replace("FOLDER", &root)).await?.text();
     let Some((number, disk)) = found.split_once('\n') else {
@@ -40,8 +38,9 @@ pub(super) async fn io_bandwidth(rig: &mut Rig, bench: &Bench) -> Outcome {
     must_have_io(rig).await?;
     let limit = format!("--device-write-bps={disk}:{RATE}");
     // An anonymous volume is on the disk itself, not on the layers of the image.
-    let hog = bench.start(rig, "hog", &[&limit, "--volume=/disk"], SLEEP).await?;
-    let cgroup = Cgroup::of(rig, bench, &hog).await?;
+    let options = [limit.as_str(), "--volume=/disk"];
+    let (neighbour, Hog { name, cgroup }) =
+        Neighbour::beside_hog(rig, bench, &options, SLEEP).await?;
     let line = format!("{number} rbps=max wbps={RATE} riops=max wiops=max");
     cgroup.must_hold(rig, "io.max", &line).await?;
     let write = format!(
@@ -50,7 +49,7 @@ pub(super) async fn io_bandwidth(rig: &mut Rig, bench: &Bench) -> Outcome {
          read b rest </proc/uptime; echo took $a $b",
         WRITES / (64 << 10)
     );
-    let ran = bench.engine.exec(rig, &hog, &["sh", "-c", &write]).await?;
+    let ran = bench.engine.exec(rig, &name, &["sh", "-c", &write]).await?;
     let took = ran.stdout.lines().find_map(|line| seconds(line.strip_prefix("took ")?));
     let took = took.or_fail(format!("the hog could not write: {ran}"))?;
     rig.fact("io-bandwidth.rate", WRITES as f64 / took.max(0.01) / 1e6, "MB/s");
@@ -71,16 +70,16 @@ const VOLUME: u64 = 2 << 20;
 pub(super) async fn mount_sizes(rig: &mut Rig, bench: &Bench) -> Outcome {
     let volume = bench.name(rig, "sized");
     bench.engine.tmpfs_volume(rig, &volume, VOLUME).await?;
-    let neighbour = Neighbour::start(rig, bench).await?;
     let tmpfs = format!("--tmpfs=/tmpfs:size={TMPFS}");
     let on_volume = format!("--volume={volume}:/volume");
-    let hog = bench.start(rig, "hog", &[&tmpfs, &on_volume], SLEEP).await?;
-    let pid = Cgroup::of(rig, bench, &hog).await?.pid;
+    let mounts = [tmpfs.as_str(), &on_volume];
+    let (neighbour, Hog { name, cgroup }) =
+        Neighbour::beside_hog(rig, bench, &mounts, SLEEP).await?;
     for (place, bytes) in [("/tmpfs", TMPFS), ("/volume", VOLUME)] {
-        let mount = rig.must(&format!("grep ' {place} ' /proc/{pid}/mountinfo")).await?;
+        let mount = rig.must(&format!("grep ' {place} ' /proc/{}/mountinfo", cgroup.pid)).await?;
         let option = format!("size={}k", bytes >> 10);
         check!(mount.contains(&option), "{place} is mounted without `{option}`: {mount}");
-        let held = fill(rig, bench, &hog, place, 2 * bytes).await?;
+        let held = fill(rig, bench, &name, place, 2 * bytes).await?;
         check!(held <= bytes, "{place} of {bytes} bytes took {held}");
         check!(held >= bytes / 2, "{place} of {bytes} bytes took only {held}");
     }

@@ -113,7 +113,8 @@ pub trait Engine: Send + Sync {
 
     async fn setup(&self, rig: &mut Rig) -> Outcome<Setup>;
 
-    async fn inspect(&self, rig: &mut Rig, name: &str) -> Outcome<Standing>;
+    /// How each of these containers stands, in their order, by one call of the client.
+    async fn inspect(&self, rig: &mut Rig, names: &[&str]) -> Outcome<Vec<Standing>>;
 
     /// Makes a volume that is in memory, and takes so many bytes.
     async fn tmpfs_volume(&self, rig: &mut Rig, name: &str, bytes: u64) -> Outcome;

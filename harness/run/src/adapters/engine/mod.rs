@@ -51,6 +51,12 @@ impl Cli {
     }
 }
 
+/// One a line, and none missing.
+fn standings(told: &str, count: usize) -> Option<Vec<Standing>> {
+    let all: Option<Vec<Standing>> = told.lines().map(standing).collect();
+    all.filter(|all| all.len() == count)
+}
+
 fn standing(told: &str) -> Option<Standing> {
     let mut fields = told.split('|');
     Some(Standing {
@@ -114,10 +120,10 @@ impl Engine for Cli {
         self.must(rig, &[&["volume", "create"], opts.as_slice()].concat()).await.map(drop)
     }
 
-    async fn inspect(&self, rig: &mut Rig, name: &str) -> Outcome<Standing> {
-        let words = ["container", "inspect", "--format", self.standing, name];
-        let told = self.told(rig, &words).await?;
-        standing(&told).or_fail(format!("`inspect` printed `{told}`"))
+    async fn inspect(&self, rig: &mut Rig, names: &[&str]) -> Outcome<Vec<Standing>> {
+        let words = ["container", "inspect", "--format", self.standing];
+        let told = self.told(rig, &[words.as_slice(), names].concat()).await?;
+        standings(&told, names.len()).or_fail(format!("`inspect` printed `{told}`"))
     }
 }
 
@@ -135,7 +141,11 @@ mod tests {
             health: "healthy".into(),
             pid: 4711,
         };
-        assert_eq!(told, Some(expected));
+        assert_eq!(told, Some(expected.clone()));
+        let both = standings("false|137|0|0|\ntrue|0|2|4711|healthy", 2).unwrap_or_default();
+        assert_eq!(both.get(1), Some(&expected));
+        assert_eq!(standings("true|0|2|4711|healthy", 2), None);
+        assert_eq!(standings("true|0|2|4711|healthy\nError", 2), None);
         assert_eq!(standing("false|137|0|0|").map(|told| told.health), Some(String::new()));
         assert_eq!(standing("Error"), None);
         assert_eq!(setup("overlay|v2|crun|/var").map(|told| told.cgroup), Some("2".into()));

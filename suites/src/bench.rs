@@ -199,7 +199,7 @@ impl Bench {
                 return Ok(standing);
             }
             check!(!deadline.passed(), "{what} did not come within {deadline}: {standing}");
-            pause(asked).await;
+            pause(asked, deadline).await;
         }
     }
 }
@@ -221,13 +221,15 @@ const START: Duration = secs(5);
 
 /// Between two questions, where the board offers no event to wait for: the engine's client costs a small
 /// board half a second of its time, and several where it is busy with what is waited for. About as long as
-/// the last answer took, so that half of the time is left for that; but an answer may also have been waited
-/// for, in the engine.
-pub(crate) async fn pause(asked: Instant) {
-    tokio::time::sleep(asked.elapsed().clamp(PAUSE, MOST_PAUSE)).await;
+/// the last answer took, so that much of the time is left for that; no longer than the deadline, and three
+/// seconds, since the engine itself may have held the answer back.
+pub(crate) async fn pause(asked: Instant, deadline: Deadline) {
+    let pause = asked.elapsed().clamp(PAUSE, MOST_PAUSE);
+    tokio::time::sleep(pause.min(deadline.left())).await;
 }
 
-const PAUSE: Duration = secs(1);
+/// Between two looks that cost the board little, and the shortest between others.
+pub(crate) const PAUSE: Duration = secs(1);
 const MOST_PAUSE: Duration = secs(3);
 
 /// Between two looks at a file of the kernel's, or of a container's: those ask no client.

@@ -101,12 +101,7 @@ fn deal(
     let of = |session: &usize| sum(&mut forks.iter().filter(|(nth, _)| nth == session));
     let levels = (0..plan.sessions.len()).max_by_key(of);
 
-    // That image's come last: a lane has room for all of the image it begins with, and works at them while
-    // the largest is still booted elsewhere.
-    forks.sort_by_key(|(session, case)| {
-        let hash = derive_seed(0, &case.id.to_string());
-        (Some(*session) == levels, Reverse(weight(case)), hash)
-    });
+    forks.sort_by_key(|(_, case)| (Reverse(weight(case)), derive_seed(0, &case.id.to_string())));
     let mut theirs = vec![BTreeSet::new(); work.len()];
     for (session, case) in forks {
         let begins_with_it = |lane: &usize| lane % plan.sessions.len() == session;

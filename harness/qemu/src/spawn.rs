@@ -106,12 +106,12 @@ fn compute(command: &mut Command) {
     unsafe { command.pre_exec(at_exec) };
 }
 
-/// How much a fork stands back, as a nice value (sched(7)): what boots beside two of them has a core for
-/// itself of two, and another program at work on this host is hardly preferred.
+/// By how much, as a nice value (sched(7)): what does not stand back has twice the share. So on two cores,
+/// beside two forks, it has one for itself.
 const STANDS_BACK: i32 = 3;
 
-/// Makes the child one that stands back behind what is not a fork: for a board that boots and is saved
-/// others wait, and while they wait a core has nothing to do.
+/// Makes the child one that stands back, as forks do, behind boards that boot: for the one that is to be
+/// saved other lanes wait, and a core may have nothing to do meanwhile.
 pub(crate) fn stand_back(command: &mut Command) {
     let at_exec = || {
         // SAFETY: a system call on the caller itself. To stand back is never forbidden.

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use hil_core::prelude::*;
-
 use tokio::time::Instant;
 
 use crate::bench::{Bench, SLEEP, pause};
@@ -97,7 +96,7 @@ async fn says(rig: &mut Rig, bench: &Bench, name: &str, word: &str) -> Outcome {
             return Ok(());
         }
         check!(!deadline.passed(), "{name} did not say `{word}` within {deadline}");
-        pause(asked).await;
+        pause(asked, deadline).await;
     }
 }
 

@@ -2,9 +2,7 @@
 
 use hil_core::prelude::*;
 
-use tokio::time::Instant;
-
-use crate::bench::{Bench, pause};
+use crate::bench::{Bench, PAUSE};
 
 /// On which a case's container is reached from outside.
 const PORT: u16 = 18_080;
@@ -20,7 +18,6 @@ pub(super) async fn published_port(rig: &mut Rig, bench: &Bench) -> Outcome {
     bench.start(rig, "web", &["--publish", &publish], &["sh", "-c", &serving(&word)]).await?;
     let deadline = rig.within(secs(10));
     loop {
-        let asked = Instant::now();
         let why = match rig.dial(PORT, "GET /index.html HTTP/1.0\r\n\r\n").await {
             Ok(answer) if answer.contains(&word) => return Ok(()),
             Ok(answer) => format!("it sent {:?}", answer.chars().take(200).collect::<String>()),
@@ -29,7 +26,7 @@ pub(super) async fn published_port(rig: &mut Rig, bench: &Bench) -> Outcome {
         };
         // The port is open before the server in the container listens.
         check!(!deadline.passed(), "port {PORT} of the board did not answer: {why}");
-        pause(asked).await;
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

@@ -95,7 +95,7 @@ pub(super) async fn engine_hangs(rig: &mut Rig, bench: &Bench) -> Outcome {
             return Ok(());
         }
         check!(!deadline.passed(), "no container runs with {part} replaced: {}", ran.stderr.trim());
-        pause(asked).await;
+        pause(asked, deadline).await;
     }
 }
 

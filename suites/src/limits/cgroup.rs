@@ -4,10 +4,23 @@ use hil_core::prelude::*;
 use hil_core::product::Standing;
 
 use super::finding;
+
 pub(super) struct Cgroup {
     dir: String,
     /// The container's first process, on the host.
     pub(super) pid: u32,
+}
+
+fn version_1() -> Trouble {
+    finding("control groups of version 1, which hil cannot read back yet")
+}
+
+/// Before the first container with a limit: an engine may refuse one where only version 2 has it.
+pub(super) async fn must_be_version_2(rig: &mut Rig) -> Outcome {
+    match rig.run("grep -q '^0::' /proc/self/cgroup").await?.ok() {
+        true => Ok(()),
+        false => Err(version_1()),
+    }
 }
 
 impl Cgroup {
@@ -17,7 +30,7 @@ impl Cgroup {
         check!(pid != 0, "{name} does not run");
         let path = rig.must(&format!("sed -n 's/^0:://p' /proc/{pid}/cgroup")).await?;
         if path.is_empty() {
-            return Err(finding("control groups of version 1, which hil cannot read back yet"));
+            return Err(version_1());
         }
         // A rootless or systemd-driven engine puts the container one or more levels deeper; the
         // limits stand at the innermost group.

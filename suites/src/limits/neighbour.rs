@@ -2,7 +2,7 @@
 
 use hil_core::prelude::*;
 
-use super::cgroup::Cgroup;
+use super::cgroup::{self, Cgroup};
 use crate::bench::{Bench, GLANCE};
 
 /// The role in its name.
@@ -38,6 +38,7 @@ impl Neighbour {
         limits: &[&str],
         command: &[&str],
     ) -> Outcome<(Neighbour, Hog)> {
+        cgroup::must_be_version_2(rig).await?;
         let name = bench.start(rig, NEIGHBOUR, &[], &["sh", "-c", BEAT]).await?;
         let hog = bench.start(rig, "hog", limits, command).await?;
         let [own, its] = bench.inspect_all(rig, [&name, &hog]).await?;

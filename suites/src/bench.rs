@@ -228,7 +228,7 @@ pub(crate) async fn pause(asked: Instant, deadline: Deadline) {
     tokio::time::sleep(pause.min(deadline.left())).await;
 }
 
-/// Between two looks that cost the board little, and the shortest between others.
+/// Between two looks at what changes within seconds, and the shortest pause between two questions.
 pub(crate) const PAUSE: Duration = secs(1);
 const MOST_PAUSE: Duration = secs(3);
 

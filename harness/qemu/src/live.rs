@@ -22,7 +22,7 @@ use crate::ports::{Forward, parse_usernet};
 use crate::qmp::Qmp;
 use crate::rundir::RunDir;
 use crate::serial::line;
-use crate::spawn::{Child, ended, spawn, stand_back};
+use crate::spawn::{Child, ended, spawn};
 
 /// The environment variable by which the keeper knows a run's processes.
 pub const RUN_VARIABLE: &str = "HIL_RUN";
@@ -66,9 +66,6 @@ impl Qemu {
         let monitor = listen(&spec.qmp)?;
         let stderr = run.file("qemu.stderr");
         let mut command = Command::new(&emulator.path);
-        if matches!(spec.begin, Begin::Saved { .. }) {
-            stand_back(&mut command);
-        }
         command.args(arguments).env(RUN_VARIABLE, run.run_id()).env("LC_ALL", "C");
         let starting = Starting::new(command, emulator.name(), stderr, spec.patience)?;
         let console = starting.opened(&console, "console").await?;

@@ -106,22 +106,6 @@ fn compute(command: &mut Command) {
     unsafe { command.pre_exec(at_exec) };
 }
 
-/// By how much, as a nice value (sched(7)): what does not stand back has twice the share. So on two cores,
-/// beside two forks, it has one for itself.
-const STANDS_BACK: i32 = 3;
-
-/// Makes the child one that stands back, as forks do, behind boards that boot: for the one that is to be
-/// saved other lanes wait, and a core may have nothing to do meanwhile.
-pub(crate) fn stand_back(command: &mut Command) {
-    let at_exec = || {
-        // SAFETY: a system call on the caller itself. To stand back is never forbidden.
-        unsafe { libc::nice(STANDS_BACK) };
-        Ok(())
-    };
-    // SAFETY: the closure makes a system call only and neither allocates nor locks.
-    unsafe { command.pre_exec(at_exec) };
-}
-
 /// Puts the child into a session of its own, deaf to what a terminal or a CI runner sends.
 pub(crate) fn detach(command: &mut Command) {
     let at_exec = || {
@@ -224,17 +208,6 @@ mod tests {
         let theirs = if own == libc::SCHED_OTHER { libc::SCHED_BATCH } else { own };
         let child = sh(&format!("[ $(cut -d' ' -f41 /proc/self/stat) = {theirs} ]"));
         assert_eq!(ended(child.wait().await), "ended with status 0");
-    }
-
-    #[tokio::test]
-    async fn what_stands_back_is_nicer_than_the_rest() {
-        let ask = "exit $(cut -d' ' -f19 /proc/self/stat)";
-        let plain = sh(ask).wait().await.code().unwrap();
-        let mut command = Command::new("sh");
-        command.args(["-c", ask]);
-        stand_back(&mut command);
-        let behind = spawn(command).unwrap().wait().await.code().unwrap();
-        assert_eq!(behind, (plain + STANDS_BACK).min(19));
     }
 
     #[tokio::test]

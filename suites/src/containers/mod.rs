@@ -84,22 +84,22 @@ pub(crate) const SUITE: Suite = Suite {
             on_bench!(data::outlives_container, HOST_NETWORK),
         )
         .about("What a container wrote to a volume or a bind mount is there for the next one.")
-        .lasts(secs(11))
+        .lasts(secs(9))
         .needs(CONTAINERS)
         .isolation(Fork),
         Case::new("restart-policies", secs(90), on_bench!(restart::policies))
             .about("Containers that die are started again as often as their policy says.")
-            .lasts(secs(35))
+            .lasts(secs(33))
             .needs(CONTAINERS)
             .isolation(Fork),
         Case::new("engine-killed", secs(90), on_bench!(restart::engine_killed))
             .about("After the engine was killed it comes back, and containers by their policies.")
-            .lasts(secs(41))
+            .lasts(secs(37))
             .needs(CONTAINERS)
             .isolation(Fork),
         Case::new("engine-hangs", secs(120), on_bench!(restart::engine_hangs))
             .about("An engine part that hangs is noticed by its watchdog, and recovers.")
-            .lasts(secs(34))
+            .lasts(secs(30))
             .needs(&[Need::Shell, Need::Engine, Need::OfflineImage, Need::Systemd])
             .isolation(Fork),
         Case::new(

@@ -45,7 +45,7 @@ pub(crate) const SUITE: Suite = Suite {
             .isolation(Fork),
         Case::new("ulimits", secs(60), on_bench!(processes::ulimits, HOST_NETWORK))
             .about("The ulimits of a container hold.")
-            .lasts(secs(11))
+            .lasts(secs(7))
             .needs(CONTAINERS)
             .isolation(Fork),
         Case::new("io-bandwidth", secs(60), on_bench!(storage::io_bandwidth, HOST_NETWORK))
@@ -64,7 +64,7 @@ pub(crate) const SUITE: Suite = Suite {
             .about(
                 "A fork bomb in a container leaves the host usable, and goes with its container.",
             )
-            .lasts(secs(13))
+            .lasts(secs(8))
             .needs(CONTAINERS)
             .isolation(Fork),
         Case::new("host-out-of-memory", secs(90), on_bench!(host::out_of_memory, HOST_NETWORK))
@@ -73,12 +73,11 @@ pub(crate) const SUITE: Suite = Suite {
             .isolation(Fork),
         Case::new("data-full", secs(90), on_bench!(host::data_full))
             .about("With the engine's file system full all behaves, and recovers with the space.")
-            .lasts(secs(22))
+            .lasts(secs(20))
             .needs(CONTAINERS)
             .isolation(Fork),
         Case::new("inodes-exhausted", secs(150), on_bench!(host::inodes_exhausted))
             .about("Without inodes in the engine's file system all behaves, and recovers.")
-            .lasts(secs(24))
             .needs(CONTAINERS)
             .isolation(Fork),
         Case::new("lossy-pull", secs(90), on_bench!(link::lossy_pull, HOST_NETWORK))

@@ -5,9 +5,6 @@ use hil_core::prelude::*;
 use super::cgroup::{self, Cgroup};
 use crate::bench::{Bench, GLANCE};
 
-/// The role in its name.
-const NEIGHBOUR: &str = "neighbour";
-
 /// Counts, so that one sees it live.
 const BEAT: &str = "n=0; while :; do n=$((n+1)); echo $n >/tmp/beat; sleep 1; done";
 
@@ -23,12 +20,17 @@ pub(super) struct Hog {
     pub(super) cgroup: Cgroup,
 }
 
+/// The neighbour's container; its name.
+async fn begin(rig: &mut Rig, bench: &Bench) -> Outcome<String> {
+    cgroup::must_be_version_2(rig).await?;
+    bench.start(rig, "neighbour", &[], &["sh", "-c", BEAT]).await
+}
+
 impl Neighbour {
     pub(super) async fn start(rig: &mut Rig, bench: &Bench) -> Outcome<Neighbour> {
-        let name = bench.start(rig, NEIGHBOUR, &[], &["sh", "-c", BEAT]).await?;
+        let name = begin(rig, bench).await?;
         let standing = bench.inspect(rig, &name).await?;
-        let cgroup = Cgroup::of(rig, &name, &standing).await?;
-        Ok(Neighbour { name, cgroup })
+        Ok(Neighbour { cgroup: Cgroup::of(rig, &name, &standing).await?, name })
     }
 
     /// Starts one, and beside it the hog. How they stand is one question: each costs a slow board seconds.
@@ -38,13 +40,11 @@ impl Neighbour {
         limits: &[&str],
         command: &[&str],
     ) -> Outcome<(Neighbour, Hog)> {
-        cgroup::must_be_version_2(rig).await?;
-        let name = bench.start(rig, NEIGHBOUR, &[], &["sh", "-c", BEAT]).await?;
+        let name = begin(rig, bench).await?;
         let hog = bench.start(rig, "hog", limits, command).await?;
         let [own, its] = bench.inspect_all(rig, [&name, &hog]).await?;
-        let cgroup = Cgroup::of(rig, &name, &own).await?;
-        let hog = Hog { cgroup: Cgroup::of(rig, &hog, &its).await?, name: hog };
-        Ok((Neighbour { name, cgroup }, hog))
+        let neighbour = Neighbour { cgroup: Cgroup::of(rig, &name, &own).await?, name };
+        Ok((neighbour, Hog { cgroup: Cgroup::of(rig, &hog, &its).await?, name: hog }))
     }
 
     /// Checks that it lives, has never died, and gets on with its work.

@@ -1,9 +1,10 @@
 //! A container that dies at once: the engine must not start it for ever at full speed.
 
+use hil_core::parts::quoted;
 use hil_core::prelude::*;
 
 use super::neighbour::Neighbour;
-use crate::bench::Bench;
+use crate::bench::{Bench, PAUSE};
 
 /// How many starts are watched: Docker doubles its pause from 0.1 s on, so that the last of them
 /// is 3.2 s. On a slow board each start takes seconds itself, now more and now less: there up to three
@@ -18,43 +19,39 @@ const GROWN_OF_SLOW: f64 = 2.5;
 
 pub(super) async fn backs_off(rig: &mut Rig, bench: &Bench) -> Outcome {
     let neighbour = Neighbour::start(rig, bench).await?;
-    // Into a file: to ask the engine would take more of a slow board's time than the starts themselves. Its
-    // writer is another user where the engine remaps them.
-    let folder = format!("/tmp/{}", bench.name(rig, "starts"));
-    rig.must(&format!(
-        "rm -rf {folder}; mkdir -m 777 {folder}; : >{folder}/at; chmod 666 {folder}/at"
-    ))
-    .await?;
-    let options = ["--restart=always", &format!("--volume={folder}:/starts")];
+    // Into a file of a volume: to ask the engine each time would take more of a slow board's time than the
+    // starts themselves. It is root's, of the container if not of the board, and goes with the container.
+    let options = ["--restart=always", "--volume=/starts", "--user=0"];
     let note = "read up rest </proc/uptime; echo $up >>/starts/at; exit 1";
-    bench.start(rig, "hog", &options, &["sh", "-c", note]).await?;
+    let hog = bench.start(rig, "hog", &options, &["sh", "-c", note]).await?;
+    let source = r#"{{range .Mounts}}{{if eq .Destination "/starts"}}{{.Source}}{{end}}{{end}}"#;
+    let ask = ["container", "inspect", "--format", source, &hog];
+    let folder = bench.engine.must(rig, &ask).await?.stdout.trim().to_string();
+    check!(!folder.is_empty(), "the engine does not tell where the hog's volume is");
     let pauses = watched(rig, &folder).await?;
     rig.fact("restart-loop.last-pause", pauses.last().copied().unwrap_or_default(), "s");
     check!(have_grown(&pauses), "the pauses between starts do not grow: {pauses:.1?} s");
-    neighbour.is_unharmed(rig, bench).await?;
-    if rig.is_fork() {
-        return Ok(());
-    }
-    bench.clear(rig).await?;
-    rig.must(&format!("rm -rf {folder}")).await.map(drop)
+    neighbour.is_unharmed(rig, bench).await
 }
 
 /// The pauses between the starts that are written down in a folder, in seconds: as many as are wanted.
 async fn watched(rig: &mut Rig, folder: &str) -> Outcome<Vec<f64>> {
     let deadline = rig.within(secs(45));
     loop {
-        let noted = rig.must(&format!("cat {folder}/at")).await?;
-        let starts: Vec<f64> = noted.lines().filter_map(|line| line.parse().ok()).collect();
+        let noted = rig.run(&format!("cat {}/at", quoted(folder))).await?;
+        let starts: Vec<f64> = noted.text().lines().filter_map(|line| line.parse().ok()).collect();
         let pauses: Vec<f64> = starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
         let enough = starts.len() >= STARTS;
         if enough && have_grown(&pauses) || starts.len() >= STARTS_OF_SLOW {
             return Ok(pauses);
         }
         if deadline.passed() {
-            check!(enough, "{} starts within {deadline}, not {STARTS}", starts.len());
+            let count = starts.len();
+            let said = if noted.ok() { String::new() } else { format!(": {}", noted.said()) };
+            check!(enough, "{count} starts in {folder}/at within {deadline}, not {STARTS}{said}");
             return Ok(pauses);
         }
-        tokio::time::sleep(secs(1)).await;
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

@@ -62,7 +62,7 @@ def measure(hil, _runs, work):
                 result.series_of(name, "s").add(took)
                 return took, stolen
             say("isolation: a target was missed while cores were missing; once more")
-        raise CannotMeasure(f"{name}: {TRIES} times more than {STOLEN:.0%} of it was stolen by other machines")
+        raise CannotMeasure(f"{name}: {TRIES} times more than {STOLEN:.0%} of it went to other machines")
 
     took, stolen = row("after a reboot each", "--isolation", "reboot", "--fresh")
     # However that was spread over the cores, the reboots cannot have waited for longer.
@@ -130,7 +130,8 @@ def run(hil, out, cases, *options):
             if what.exists():
                 shutil.move(what, kept)
         told = [line for line in said.splitlines() if NO_PASS.search(line)] or [said[-2000:]]
-        raise CannotMeasure(f"hil ended with {done.returncode}; its run is kept in {kept}\n" + "\n".join(told))
+        told.insert(0, f"hil ended with {done.returncode}; its run is kept in {kept}")
+        raise CannotMeasure("\n".join(told))
 
 
 def events_in(out):

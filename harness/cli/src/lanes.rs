@@ -28,12 +28,13 @@ pub(crate) struct Lane {
     pub(crate) plan: BoardPlan,
 }
 
-/// Spreads a plan whose folder is `dir`. A physical board is one board.
+/// Spreads a plan whose folder is `dir`. A physical board is one board. `saved`: whether an image, by its
+/// digest, need not be booted before a case can start from a fork.
 pub(crate) fn of(
     board: &Board,
     plan: BoardPlan,
     (count, suites): (u32, &[Suite]),
-    images: &[Arc<Prepared>],
+    (images, saved): (&[Arc<Prepared>], impl Fn(&str) -> bool),
     dir: &Path,
 ) -> Result<Vec<Lane>, Failure> {
     let name = &board.name;
@@ -44,6 +45,9 @@ pub(crate) fn of(
     };
     let boot = |session: &SessionPlan| {
         let image = images.iter().find(|image| image.digest == session.digest);
+        if saved(&session.digest) {
+            return Duration::ZERO;
+        }
         let has_engine = image.is_some_and(|image| image.image.engine.is_some());
         if has_engine { BOOT_WITH_ENGINE } else { BOOT }
     };
@@ -62,4 +66,75 @@ pub(crate) fn of(
         Ok(Lane { label: format!("{name}/{nth}"), dir, plan })
     };
     (1..).zip(plans).map(lane).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use hil_core::case::{Case, Isolation, Need};
+    use hil_core::image::Image;
+    use hil_core::parts::CutPolicy;
+    use hil_core::plan::{Selection, Terms, plan_board};
+    use hil_core::rig::Rig;
+    use hil_core::trouble::Outcome;
+
+    use super::*;
+
+    async fn nothing(_rig: &mut Rig) -> Outcome {
+        Ok(())
+    }
+
+    const fn case(name: &'static str) -> Case {
+        let case = Case::new(name, secs(60), hil_core::body!(nothing));
+        case.isolation(Isolation::Fork).lasts(secs(20))
+    }
+
+    const SUITES: &[Suite] = &[Suite {
+        name: "s",
+        about: "",
+        cases: &[
+            case("any"),
+            case("one").needs(&[Need::Engine]),
+            case("two").needs(&[Need::Engine]),
+        ],
+        deadline: secs(600),
+    }];
+
+    fn image(variant: &str, extra: &str) -> Arc<Prepared> {
+        let text = format!("name = \"os\"\nvariant = \"{variant}\"\narch = \"arm\"\n{extra}");
+        let text = format!("{text}[boot.kernel]\nfile = \"k\"\n");
+        let image = Image::parse(&text, Path::new("image.toml")).unwrap();
+        Arc::new(Prepared { image: Arc::new(image), disk: None, digest: variant.into() })
+    }
+
+    /// The numbers of cases in two lanes of two twenty-second cases on a small image, and four on one
+    /// with an engine, where the boards of all or of no image are saved.
+    fn dealt(saved: bool) -> Vec<usize> {
+        let board = "title = \"X\"\narch = \"arm\"\n[qemu]\nmachine = \"m\"\n";
+        let board = Board::parse(board, Path::new("qemu-x.toml")).unwrap();
+        let images = [image("mini", ""), image("full", "[engine.docker]\n")];
+        let selection = Selection {
+            suites: SUITES,
+            wanted: &|_| true,
+            required: &|_| false,
+            expected: &|_| None,
+            repeat: 2,
+            seed: 7,
+            terms: Terms { forks_as: Isolation::Fork, cut_policy: CutPolicy::Subset },
+            envelope: None,
+            cuts: 1,
+            replay: None,
+        };
+        let known = images.each_ref().map(|one| (&*one.image, one.digest.clone()));
+        let plan = plan_board(&board, &known, &selection);
+        let dir = tempfile::tempdir().unwrap();
+        let lanes = of(&board, plan, (2, SUITES), (&images, |_: &str| saved), dir.path());
+        let Ok(lanes) = lanes else { panic!("no lanes") };
+        lanes.iter().map(|lane| lane.plan.cases()).collect()
+    }
+
+    #[test]
+    fn a_lane_that_boots_an_engine_has_fewer_cases_unless_its_board_is_saved() {
+        assert_eq!(dealt(false), [4, 2]);
+        assert_eq!(dealt(true), [3, 3]);
+    }
 }

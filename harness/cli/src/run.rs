@@ -27,7 +27,7 @@ use crate::outdir::OutDir;
 use crate::plan::{code_of_plans, plan_text, resolve};
 use crate::rack::both::BothRacks;
 use crate::rack::lab::{LabRack, Wishes};
-use crate::rack::{QemuRack, Settings};
+use crate::rack::{self, QemuRack, Settings};
 use crate::show::put;
 use crate::signals;
 
@@ -48,11 +48,13 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let mut files = Vec::new();
     let mut boards = Vec::new();
     let mut dirs = Vec::new();
+    let saved_counts = !args.fresh && args.select.envelope.is_none();
+    let saved = |digest: &str| saved_counts && rack::likely_saved(digest);
     for (board, plan) in resolved.boards.iter().zip(resolved.plans) {
         let dir = out.board(&board.name)?;
         let known = resolved.images.get(&board.name).cloned().unwrap_or_default();
         for Lane { label, dir, plan } in
-            lanes::of(board, plan, (args.lanes, resolved.suites), &known, &dir)?
+            lanes::of(board, plan, (args.lanes, resolved.suites), (&known, saved), &dir)?
         {
             let events = EventsFile::create(&dir, resolved.masker.clone()).map_err(|error| {
                 Failure::host(format!("failed to write {}: {error}", dir.display()))

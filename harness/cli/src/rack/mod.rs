@@ -80,7 +80,7 @@ impl QemuRack {
         // Not the program's path: that may lead to another build by now, or to none.
         let mut command = Command::new("/proc/self/exe");
         command.arg("keeper");
-        let store = Store::open(paths::cache()?.join("ready"), run.run_id(), settings.fresh);
+        let store = Store::open(store()?, run.run_id(), settings.fresh);
         let mut folders = vec![run.path()];
         folders.extend(store.iter().map(Store::staging));
         let keeper = Keeper::start(command, run.run_id(), &folders).map_err(failed)?;
@@ -180,6 +180,17 @@ impl Drop for QemuRack {
             keeper.done();
         }
     }
+}
+
+/// Where boards are saved.
+fn store() -> Result<PathBuf, Failure> {
+    Ok(paths::cache()?.join("ready"))
+}
+
+/// Whether forks of an image, by its digest, will probably need no boot: an earlier run has saved a board
+/// of it.
+pub(crate) fn likely_saved(digest: &str) -> bool {
+    store().is_ok_and(|root| ready::likely_in(&root, digest))
 }
 
 /// Short, for socket paths; unique on this host among runs that live.

@@ -26,8 +26,9 @@ use super::disk::broken;
 const MOST: usize = 6;
 
 const DISK: &str = "disk";
-/// Letters of a folder's name.
+/// Letters of a folder's name, of which the first tell the image.
 const KEY: usize = 32;
+const OF_IMAGE: usize = 12;
 /// Of what [`Kept`] means, and of what runs on a saved board; builds of one changed commit share a
 /// version.
 const KEPT: &str = "program stands by";
@@ -93,7 +94,23 @@ pub(super) fn key(
         &format!("{} {:?} {:?} {:?}", spec.accel, spec.memory_mib, spec.forwards, spec.extra),
         &as_they_are(&spec.boot)?,
     ];
-    Some(digest_of(parts.join("\n").as_bytes())[..KEY].to_string())
+    let all = digest_of(parts.join("\n").as_bytes());
+    Some(format!("{}{}", of_image(digest), &all[..KEY - OF_IMAGE]))
+}
+
+/// How the names of this hil's boards of an image begin.
+fn of_image(digest: &str) -> String {
+    let parts = [env!("HIL_VERSION"), KEPT, digest];
+    digest_of(parts.join("\n").as_bytes())[..OF_IMAGE].to_string()
+}
+
+/// Whether a board of this image is saved in `root`, on whatever machine: only for estimates, since what
+/// a run may start from [`key`] alone decides.
+pub(super) fn likely_in(root: &Path, digest: &str) -> bool {
+    let image = of_image(digest);
+    let entries = fs::read_dir(root).into_iter().flatten().filter_map(Result::ok);
+    let mut saved = entries.filter(|entry| entry.path().join(DONE).exists());
+    saved.any(|entry| entry.file_name().to_string_lossy().starts_with(&image))
 }
 
 /// Whether a folder is named as [`key`] names, and not by a run that is about to save one.
@@ -323,6 +340,36 @@ mod tests {
         assert!(!half.exists());
         assert!(store.find("k", SaveKind::Template, None).is_some());
         assert!(store.staging().exists(), "another run's, and this one's, are at work");
+    }
+
+    /// The name of a board of the image whose digest this is, with so much memory.
+    fn name(digest: &str, memory_mib: u32) -> String {
+        let image = "name = \"os\"\narch = \"aarch64\"\n[boot.kernel]\nfile = \"k\"\n";
+        let image = Image::parse(image, Path::new("image.toml")).unwrap();
+        let machine = include_str!("../../../../qemu-configs/virt-aarch64.toml");
+        let machine = Machine::parse(machine, Path::new("virt-aarch64.toml")).unwrap();
+        let spec = LaunchSpec { memory_mib: Some(memory_mib), ..LaunchSpec::default() };
+        key((&image, digest, &StorageSpec::default()), &machine, &spec, Some("10.0.2")).unwrap()
+    }
+
+    #[test]
+    fn each_machine_has_saved_boards_of_its_own_which_all_tell_their_image() {
+        let [one, other] = [name("one", 256), name("one", 512)];
+        assert!(one != other && one == name("one", 256));
+        assert!([&one, &other].iter().all(|name| name.starts_with(&of_image("one"))));
+        assert!(!name("two", 256).starts_with(&of_image("one")));
+    }
+
+    #[test]
+    fn a_saved_board_tells_its_image_when_it_is_finished() {
+        let root = tempfile::tempdir().unwrap();
+        let name = name("one", 256);
+        fs::create_dir(root.path().join(&name)).unwrap();
+        assert!(!likely_in(root.path(), "one"), "half removed");
+        let board = saved(&store(root.path(), "r1", false), Some(&name));
+        assert!(likely_in(root.path(), "one") && !likely_in(root.path(), "two"));
+        assert!(is_key(&board.dir));
+        assert!(!likely_in(&root.path().join("none"), "one"));
     }
 
     #[test]

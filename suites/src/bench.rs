@@ -1,5 +1,5 @@
 //! The engine at work for one case: the offline image loaded, containers with names of the case's
-//! own, and all of them removed when the case ends.
+//! own, and all of them removed when the case ends, or gone with the fork it ran on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,7 +107,7 @@ impl Bench {
         options: &[&str],
         command: &[&str],
     ) -> Outcome<Ran> {
-        let options = [self.common, options].concat();
+        let options = [&["--label", LABEL], self.common, options].concat();
         let container = Container { image: &self.image, options: &options, command };
         self.engine.run(rig, &container).await
     }
@@ -152,10 +152,23 @@ impl Bench {
         let line = |name: &String| {
             self.engine.line(&container.words(&["run", "--detach", "--name", name]))
         };
-        let lines: Vec<String> = names.iter().map(|name| line(name) + " & ").collect();
-        let ran = rig.run_in(&(lines.concat() + "wait"), START * (count as u32)).await?;
+        let start = |name: &String| line(name) + " & pids=\"$pids $!\"; ";
+        let lines: Vec<String> = names.iter().map(start).collect();
+        // A `wait` for all would end well whatever became of them.
+        let wait = "all=0; for pid in $pids; do wait $pid || all=$?; done; exit $all";
+        let ran = rig.run_in(&(lines.concat() + wait), START * (count as u32)).await?;
         check!(ran.ok(), "{count} starts at once ended with status {}: {}", ran.status, ran.said());
         Ok(names)
+    }
+
+    /// Removes a named volume or network that an attempt before this one may have left, or a run: a case
+    /// that has the same seed makes the same names. A fork has seen none.
+    pub(crate) async fn forget(&self, rig: &mut Rig, kind: &str, name: &str) -> Outcome {
+        match rig.is_fork() {
+            true => Ok(()),
+            // There is mostly nothing to remove, which is an error.
+            false => self.engine.ask(rig, &[kind, "rm", name]).await.map(drop),
+        }
     }
 
     /// A name that no other case's object has.

@@ -10,7 +10,7 @@ use hil_core::board::Board;
 use hil_core::case::Suite;
 use hil_core::deadline::secs;
 use hil_core::plan::{BoardPlan, PlannedCase, SessionPlan};
-use hil_core::shard::lanes;
+use hil_core::shard::{Boots, lanes};
 use hil_report::rebuild::run_dir;
 use hil_run::prepare::Prepared;
 
@@ -43,16 +43,15 @@ pub(crate) fn of(
         let case = cases.flat_map(|suite| suite.cases).find(|case| case.name == planned.id.name);
         case.map(|case| case.weight()).unwrap_or_default()
     };
-    let boot = |session: &SessionPlan| {
+    let boots = |session: &SessionPlan| {
         let image = images.iter().find(|image| image.digest == session.digest);
-        if saved(&session.digest) {
-            return Duration::ZERO;
-        }
         let has_engine = image.is_some_and(|image| image.image.engine.is_some());
-        if has_engine { BOOT_WITH_ENGINE } else { BOOT }
+        let plain = if has_engine { BOOT_WITH_ENGINE } else { BOOT };
+        let to_fork = if saved(&session.digest) { Duration::ZERO } else { plain };
+        Boots { to_fork, plain }
     };
     let plans = match board.is_emulated() {
-        true if count > 1 => lanes(plan, count, weight, boot),
+        true if count > 1 => lanes(plan, count, weight, boots),
         _ => vec![plan],
     };
     if let [_] = plans[..] {
@@ -107,8 +106,8 @@ mod tests {
     }
 
     /// The numbers of cases in two lanes of two twenty-second cases on a small image, and four on one
-    /// with an engine, where the boards of all or of no image are saved.
-    fn dealt(saved: bool) -> Vec<usize> {
+    /// with an engine, where boards of these images are saved.
+    fn dealt(saved: &[&str]) -> Vec<usize> {
         let board = "title = \"X\"\narch = \"arm\"\n[qemu]\nmachine = \"m\"\n";
         let board = Board::parse(board, Path::new("qemu-x.toml")).unwrap();
         let images = [image("mini", ""), image("full", "[engine.docker]\n")];
@@ -127,14 +126,22 @@ mod tests {
         let known = images.each_ref().map(|one| (&*one.image, one.digest.clone()));
         let plan = plan_board(&board, &known, &selection);
         let dir = tempfile::tempdir().unwrap();
-        let lanes = of(&board, plan, (2, SUITES), (&images, |_: &str| saved), dir.path());
+        let lanes = of(
+            &board,
+            plan,
+            (2, SUITES),
+            (&images, |digest: &str| saved.contains(&digest)),
+            dir.path(),
+        );
         let Ok(lanes) = lanes else { panic!("no lanes") };
         lanes.iter().map(|lane| lane.plan.cases()).collect()
     }
 
     #[test]
     fn a_lane_that_boots_an_engine_has_fewer_cases_unless_its_board_is_saved() {
-        assert_eq!(dealt(false), [4, 2]);
-        assert_eq!(dealt(true), [3, 3]);
+        assert_eq!(dealt(&[]), [4, 2]);
+        assert_eq!(dealt(&["mini"]), [4, 2]);
+        assert_eq!(dealt(&["full"]), [3, 3]);
+        assert_eq!(dealt(&["mini", "full"]), [3, 3]);
     }
 }

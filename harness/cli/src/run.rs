@@ -48,8 +48,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let mut files = Vec::new();
     let mut boards = Vec::new();
     let mut dirs = Vec::new();
-    let saved_counts = !args.fresh && args.select.envelope.is_none();
-    let saved = |digest: &str| saved_counts && rack::likely_saved(digest);
+    let may_be_saved = !args.fresh && args.select.envelope.is_none();
+    let saved = |digest: &str| may_be_saved && rack::likely_saved(digest);
     for (board, plan) in resolved.boards.iter().zip(resolved.plans) {
         let dir = out.board(&board.name)?;
         let known = resolved.images.get(&board.name).cloned().unwrap_or_default();

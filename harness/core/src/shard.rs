@@ -48,8 +48,17 @@ pub fn shard(plan: BoardPlan, index: u32, of: u32) -> BoardPlan {
     BoardPlan { share: Some(Share { index, of, whole }), ..plan.only(|id| mine.contains(id)) }
 }
 
+/// About how long an image's board takes until a case can start on it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Boots {
+    /// From a fork: a boot and the saving, or nothing where it is saved already.
+    pub to_fork: Duration,
+    /// As it was booted, which cases that share it do.
+    pub plain: Duration,
+}
+
 /// A plan spread over at most `count` boards that run at once, which together are one run of it, by about
-/// how long each case lasts, and each image's boot. Only what starts from forks is spread: the boards fork
+/// how long each case lasts, and each image's boots. Only what starts from forks is spread: the boards fork
 /// from one that was saved once, and each other case needs a boot.
 ///
 /// Each lane begins with another image, as far as there are images: where none is saved yet, they are
@@ -60,9 +69,9 @@ pub fn lanes(
     plan: BoardPlan,
     count: u32,
     weight: impl Fn(&PlannedCase) -> Duration,
-    boot: impl Fn(&SessionPlan) -> Duration,
+    boots: impl Fn(&SessionPlan) -> Boots,
 ) -> Vec<BoardPlan> {
-    let theirs = deal(&plan, count, weight, boot);
+    let theirs = deal(&plan, count, weight, boots);
     let elsewhere: BTreeSet<CaseId> = theirs[1..].iter().flatten().cloned().collect();
     let others = (1..).zip(&theirs[1..]).filter(|(_, mine)| !mine.is_empty());
     let others = others.map(|(nth, mine)| {
@@ -82,7 +91,7 @@ fn deal(
     plan: &BoardPlan,
     count: u32,
     weight: impl Fn(&PlannedCase) -> Duration,
-    boot: impl Fn(&SessionPlan) -> Duration,
+    boots: impl Fn(&SessionPlan) -> Boots,
 ) -> Vec<BTreeSet<CaseId>> {
     let cases = plan.sessions.iter().enumerate();
     let cases = cases.flat_map(|(nth, session)| session.cases.iter().map(move |case| (nth, case)));
@@ -93,8 +102,12 @@ fn deal(
     };
     let mut work = vec![Duration::ZERO; (count as usize).clamp(1, forks.len().max(1))];
     work[0] = sum(&mut rest.iter());
+    let shares = |session: &&SessionPlan| {
+        session.cases.iter().any(|case| case.isolation == Isolation::Shared)
+    };
+    work[0] += plan.sessions.iter().filter(shares).map(|one| boots(one).plain).sum::<Duration>();
     for (work, session) in work.iter_mut().zip(plan.sessions.iter().cycle()) {
-        *work += boot(session);
+        *work += boots(session).to_fork;
     }
     let fair = (work.iter().sum::<Duration>() + sum(&mut forks.iter())) / work.len() as u32;
     // The image with the most work levels what the others leave.
@@ -194,6 +207,11 @@ mod tests {
         }
     }
 
+    /// Boots of so many seconds before the first fork, and none else.
+    fn boots(to_fork: u64) -> Boots {
+        Boots { to_fork: secs(to_fork), ..Boots::default() }
+    }
+
     fn by_deadline(case: &PlannedCase) -> Duration {
         Duration::from_secs_f64(case.deadline_s)
     }
@@ -204,7 +222,7 @@ mod tests {
         let cases = whole.sessions.iter_mut().flat_map(|session| &mut session.cases);
         cases.for_each(|case| case.isolation = Isolation::Fork);
         let weight = |case: &PlannedCase| secs(if case.id == id(4) { 60 } else { 10 });
-        let lanes = lanes(whole, 3, weight, |_| secs(0));
+        let lanes = lanes(whole, 3, weight, |_| Boots::default());
         let with_it = lanes.iter().find(|lane| ids(lane).contains(&id(4))).unwrap();
         // Eight of ten seconds each are forty for each of the two others.
         assert_eq!(with_it.cases(), 1, "{lanes:?}");
@@ -217,7 +235,7 @@ mod tests {
             for (session, case) in [(0, 0), (0, 2), (1, 0), (1, 1), (1, 3)] {
                 whole.sessions[session].cases[case].isolation = Isolation::Fork;
             }
-            let lanes = lanes(whole.clone(), count, by_deadline, |_| secs(5));
+            let lanes = lanes(whole.clone(), count, by_deadline, |_| boots(5));
             assert_eq!(
                 lanes.len(),
                 count.min(5) as usize,
@@ -265,13 +283,29 @@ mod tests {
     fn a_lane_takes_the_cases_of_the_image_it_begins_with_up_to_its_share() {
         // A second each, and two for one image's boot: 18 for three lanes, of which the first and the
         // last begin with the other image.
-        let boot = |session: &SessionPlan| secs(if session.image == "full" { 2 } else { 0 });
-        let dealt = lanes(forks(6, 10), 3, |_| secs(1), boot);
+        let of = |session: &SessionPlan| boots(if session.image == "full" { 2 } else { 0 });
+        let dealt = lanes(forks(6, 10), 3, |_| secs(1), of);
         assert_eq!(counts(&dealt, "mini"), [3, 0, 3]);
         assert_eq!(counts(&dealt, "full"), [3, 4, 3]);
         // Nine are more than the one lane's share that begins with theirs.
-        let dealt = lanes(forks(12, 9), 3, |_| secs(1), |_| secs(0));
+        let dealt = lanes(forks(12, 9), 3, |_| secs(1), |_| Boots::default());
         assert!(dealt.iter().all(|lane| lane.cases() == 7), "{dealt:?}");
+    }
+
+    #[test]
+    fn the_first_lane_boots_each_image_on_which_cases_share_a_board() {
+        let mut whole = forks(2, 8);
+        whole.sessions[1].cases[0].isolation = Isolation::Shared;
+        let plain =
+            |seconds| move |_: &SessionPlan| Boots { plain: secs(seconds), ..Boots::default() };
+        let cases = |plain| {
+            let lanes = lanes(whole.clone(), 2, |_| secs(1), plain);
+            lanes.iter().map(BoardPlan::cases).collect::<Vec<_>>()
+        };
+        // Of ten seconds of cases the first lane has two less where it boots for as long as four of them,
+        // and one image only is booted for a case that shares it.
+        assert_eq!(cases(plain(0)), [5, 5]);
+        assert_eq!(cases(plain(4)), [3, 7]);
     }
 
     #[test]
@@ -280,7 +314,7 @@ mod tests {
         let long: Vec<CaseId> =
             whole.sessions[1].cases[..3].iter().map(|case| case.id.clone()).collect();
         let weight = |case: &PlannedCase| secs(if long.contains(&case.id) { 3 } else { 1 });
-        for lane in lanes(whole.clone(), 3, weight, |_| secs(0)) {
+        for lane in lanes(whole.clone(), 3, weight, |_| Boots::default()) {
             let here = ids(&lane).into_iter().filter(|id| long.contains(id)).count();
             assert_eq!(here, 1, "{lane:?}");
         }
@@ -296,8 +330,7 @@ mod tests {
             whole.sessions.push(SessionPlan { image, system, digest, cases: third });
             let cases = whole.sessions.iter_mut().flat_map(|session| &mut session.cases);
             cases.for_each(|case| case.isolation = Isolation::Fork);
-            let boot = secs(30);
-            let lanes = lanes(whole.clone(), count, by_deadline, |_| boot);
+            let lanes = lanes(whole.clone(), count, by_deadline, |_| boots(30));
             let fair = work(&whole) / f64::from(count) + 30.0;
             for (nth, lane) in lanes.iter().enumerate() {
                 // No case is longer than 120 s.

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hil_core::case::Body;
-use hil_core::deadline::{Deadline, Span};
+use hil_core::deadline::{Deadline, Span, secs};
 use hil_core::event::What;
 use hil_core::parts::{Console, Seen};
 use hil_core::plan::PlannedCase;
@@ -39,6 +39,24 @@ pub(crate) async fn judged(rig: &mut Rig, trouble: Trouble, interrupt: &mut Inte
     }
 }
 
+/// As [`judged`], of a case whose deadline has passed. That says nothing of the product where the network has
+/// gone meanwhile: a command that waits for its answer does not tell, and one more does.
+async fn judged_late(rig: &mut Rig, trouble: Trouble, interrupt: &mut Interrupt) -> Trouble {
+    let asked = tokio::select! {
+        biased;
+        asked = rig.run_in("true", REACH) => asked,
+        () = interrupt.asked() => return trouble,
+    };
+    let trouble = match asked {
+        Err(Trouble::Transport(lost)) => Trouble::transport(format!("{trouble}; then {lost}")),
+        _ => trouble,
+    };
+    judged(rig, trouble, interrupt).await
+}
+
+/// For the answer to that one more, on a fast host.
+const REACH: Duration = secs(3);
+
 /// What stopped a body that did not end by itself.
 enum Stopped {
     Interrupted,
@@ -64,6 +82,9 @@ pub(crate) async fn run(
     let trouble = match outcome {
         Ok(()) => None,
         Err(trouble) if interrupted => Some(trouble),
+        Err(trouble) if matches!(stopped, Some(Stopped::TimedOut)) => {
+            Some(judged_late(rig, trouble, interrupt).await)
+        }
         Err(trouble) => Some(judged(rig, trouble, interrupt).await),
     };
     let trouble = trouble.map(|trouble| rig.after_cuts(trouble));

@@ -24,10 +24,7 @@ pub(super) async fn exit_codes(rig: &mut Rig, bench: &Bench) -> Outcome {
     let said = bench.run(rig, &[], &["sh", "-c", "echo to-out; echo to-err >&2; exit 1"]).await?;
     check!(said.status == 1, "exit 1 arrived as {}: {}", said.status, said.stderr.trim());
     check!(said.stdout == "to-out\n", "stdout arrived as {:?}", said.stdout);
-    if rig.shell().is_some_and(|shell| shell.name() == "ssh") {
-        // A console cannot tell the two apart.
-        check!(said.stderr == "to-err\n", "stderr arrived as {:?}", said.stderr);
-    }
+    check!(said.stderr == "to-err\n", "stderr arrived as {:?}", said.stderr);
     let wrong: [(&str, i32, &[&str], &[&str]); 3] = [
         ("an option that there is not", 125, &["--no-such-option"], &["true"]),
         ("a file that is no program", 126, &[], &["/etc/passwd"]),

@@ -13,6 +13,9 @@ use crate::bench::{Bench, SLEEP, pause};
 /// Within which a dead container is started again, on a fast host.
 const AGAIN: Duration = secs(10);
 
+/// A watchdog that waits longer is not waited for: the case must end within its deadline.
+const LONGEST_HANG: Duration = secs(80);
+
 pub(super) async fn policies(rig: &mut Rig, bench: &Bench) -> Outcome {
     let always = bench.start(rig, "always", &["--restart=always"], SLEEP).await?;
     let never = bench.start(rig, "never", &["--restart=no"], SLEEP).await?;
@@ -81,10 +84,14 @@ pub(super) async fn engine_hangs(rig: &mut Rig, bench: &Bench) -> Outcome {
     if ["0", "infinity", ""].contains(&limit.as_str()) {
         return Err(Trouble::Skip(format!("{unit} has no watchdog that would notice a hang")));
     }
+    if span(&limit).is_none_or(|limit| limit > rig.scaled(LONGEST_HANG)) {
+        let why = format!("finding: {unit}'s watchdog waits {limit}: too long to be seen here");
+        return Err(Trouble::Skip(why));
+    }
     let pid = rig.must(&format!("p=$(pidof {part}); kill -STOP $p; echo $p")).await?;
     let gone =
         format!("for n in $(seq 600); do [ -e /proc/{pid} ] || exit 0; sleep 1; done; exit 1");
-    let ended = rig.run_in(&gone, secs(90)).await?;
+    let ended = rig.run_in(&gone, LONGEST_HANG + AGAIN).await?;
     check!(ended.ok(), "{part} was stopped, and after {limit} nothing had replaced it");
     // What the client talks to may never have gone, and knows nothing yet of the part that comes.
     let deadline = rig.within(AGAIN);
@@ -99,9 +106,27 @@ pub(super) async fn engine_hangs(rig: &mut Rig, bench: &Bench) -> Outcome {
     }
 }
 
+/// A span as systemd tells it: `1min 30s` (systemd.time(7)).
+fn span(told: &str) -> Option<Duration> {
+    let part = |part: &str| {
+        let (number, unit) = part.split_at(part.find(|c: char| c.is_ascii_alphabetic())?);
+        let seconds = match unit {
+            "us" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "min" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()
+    };
+    told.split_whitespace().map(part).sum()
+}
+
 pub(super) async fn reboot_restores(rig: &mut Rig, bench: &Bench) -> Outcome {
     let (word, volume) = (bench.name(rig, "word"), bench.name(rig, "volume"));
-    rig.must(&format!("mkdir -p {BIND}")).await?;
+    bench.forget(rig, "volume", &volume).await?;
+    rig.must(&format!("rm -rf {BIND} && mkdir -p {BIND}")).await?;
     let (on_volume, on_bind) = (format!("{volume}:/volume"), format!("{BIND}:/bind"));
     let always = ["--restart=always", "--volume", &on_volume, "--volume", &on_bind];
     let write =
@@ -129,4 +154,18 @@ pub(super) async fn reboot_restores(rig: &mut Rig, bench: &Bench) -> Outcome {
     bench.clear(rig).await?;
     rig.must(&format!("rm -rf {BIND}")).await?;
     bench.engine.must(rig, &["volume", "rm", &volume]).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watchdog_is_read_as_systemd_tells_it() {
+        assert_eq!(span("30s"), Some(secs(30)));
+        assert_eq!(span("1min 30s"), Some(secs(90)));
+        assert_eq!(span("2min 500ms"), Some(Duration::from_millis(120_500)));
+        assert_eq!(span("1w"), None);
+        assert_eq!(span("30"), None);
+    }
 }

@@ -37,6 +37,15 @@ impl Cgroup {
         Ok(ran.ok().then(|| ran.text()))
     }
 
+    /// A file's content behind the board's uptime in seconds, both of one moment: a host that stands still
+    /// between two commands would make time of nothing, or nothing of time.
+    pub(super) async fn read_at(&self, rig: &mut Rig, file: &str) -> Outcome<(f64, String)> {
+        let told = rig.must(&format!("cat /proc/uptime {}/{file}", self.dir)).await?;
+        let (up, text) = told.split_once('\n').or_fail(format!("{file} is empty"))?;
+        let at = up.split(' ').next().and_then(|up| up.parse().ok());
+        Ok((at.or_fail(format!("/proc/uptime says `{up}`"))?, text.into()))
+    }
+
     /// Checks that a limit stands there.
     pub(super) async fn must_hold(&self, rig: &mut Rig, file: &str, value: &str) -> Outcome {
         let is = self.read(rig, file).await?;

@@ -4,7 +4,7 @@ use hil_core::prelude::*;
 
 use super::cgroup::{Cgroup, counter};
 use super::neighbour::{Hog, Neighbour};
-use crate::bench::{Bench, SLEEP};
+use crate::bench::Bench;
 
 const SPIN: &[&str] = &["sh", "-c", "while :; do :; done"];
 
@@ -35,14 +35,9 @@ struct Used {
 }
 
 async fn used(rig: &mut Rig, cgroup: &Cgroup) -> Outcome<Used> {
-    let up = rig.must("cut -d' ' -f1 /proc/uptime").await?;
-    let stat = cgroup.read(rig, "cpu.stat").await?.or_fail("the container has no cpu.stat")?;
+    let (at, stat) = cgroup.read_at(rig, "cpu.stat").await?;
     let number = |key| counter(&stat, key).or_fail(format!("cpu.stat has no {key}"));
-    Ok(Used {
-        at: up.parse().ok().or_fail(format!("/proc/uptime says `{up}`"))?,
-        seconds: number("usage_usec")? as f64 / 1e6,
-        throttled: number("nr_throttled")?,
-    })
+    Ok(Used { at, seconds: number("usage_usec")? as f64 / 1e6, throttled: number("nr_throttled")? })
 }
 
 pub(super) async fn cpuset(rig: &mut Rig, bench: &Bench) -> Outcome {
@@ -59,8 +54,9 @@ pub(super) async fn cpuset(rig: &mut Rig, bench: &Bench) -> Outcome {
     let strays = seen.lines().any(|line| line != "0" && line != "allowed 0");
     check!(!strays, "the hog, bound to processor 0, was seen on: {}", seen.replace('\n', ", "));
     // One that the board has not cannot be given.
-    let beyond = rig.must("nproc").await?;
-    let ran = bench.run(rig, &[&format!("--cpuset-cpus={beyond}")], SLEEP).await?;
+    let beyond =
+        rig.must("echo $(($(sed 's/.*[-,]//' /sys/devices/system/cpu/possible) + 1))").await?;
+    let ran = bench.run(rig, &[&format!("--cpuset-cpus={beyond}")], &["true"]).await?;
     check!(ran.status != 0, "a container could be bound to processor {beyond}, which there is not");
     neighbour.is_unharmed(rig, bench).await
 }

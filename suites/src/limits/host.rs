@@ -7,11 +7,27 @@ use super::finding;
 use super::neighbour::{Guardians, Neighbour};
 use crate::bench::Bench;
 
+/// RAM and swap together, in KiB.
+const TOTAL: &str = "awk '/^(MemTotal|SwapTotal):/ { all += $2 } END { print all }' /proc/meminfo";
+
+/// Whether the kernel promises no more than it has (1), or zeros cost nothing in what it swaps to (2).
+const BEYOND_REACH: &str = "[ \"$(cat /proc/sys/vm/overcommit_memory)\" != 2 ] || exit 1; \
+     ! grep -q /zram /proc/swaps || exit 2";
+
 pub(super) async fn out_of_memory(rig: &mut Rig, bench: &Bench) -> Outcome {
+    match rig.run(BEYOND_REACH).await?.status {
+        1 => {
+            return Err(finding(
+                "vm.overcommit_memory is 2: nobody is promised more than there is",
+            ));
+        }
+        2 => return Err(finding("memory is swapped to zram, which takes any number of zeros")),
+        _ => {}
+    }
     let neighbour = Neighbour::start(rig, bench).await?;
     let guardians = Guardians::of(rig, bench).await?;
     // Nearly all the RAM there is, which nobody can have; more the kernel would not promise.
-    let total = rig.must("sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo").await?;
+    let total = rig.must(TOTAL).await?;
     let total: u64 = total.parse().ok().or_fail(format!("/proc/meminfo says `{total}`"))?;
     let block = format!("bs={}k", total * 95 / 100);
     let hog = ["dd", "if=/dev/zero", "of=/dev/null", &block, "count=1"];
@@ -79,15 +95,16 @@ impl Spent<'_> {
         let Spent { root, left, enough, what } = self;
         let neighbour = Neighbour::start(rig, bench).await?;
         let guardians = Guardians::of(rig, bench).await?;
-        let used_up = rig.run_in(&format!("cd {root} && {{ {command}; }}"), secs(60)).await?;
-        let rest = used_up.text();
-        let outcome = match rest.as_str() {
-            "0" => self.while_spent(rig, bench, &neighbour).await,
-            _ => Err(Trouble::product(format!("`df` says that {rest} {what} are left"))),
+        let used_up = rig.run_in(&format!("cd {root} && {{ {command}; }}"), secs(60)).await;
+        let outcome = match used_up.map(|used_up| used_up.text()) {
+            Ok(rest) if rest == "0" => self.while_spent(rig, bench, &neighbour).await,
+            Ok(rest) => Err(Trouble::product(format!("`df` says that {rest} {what} are left"))),
+            Err(trouble) => Err(trouble),
         };
+        // Whatever came of it: a board that keeps its state must not stay full.
         let removed = if rig.is_fork() { enough } else { left };
-        rig.run_in(&format!("cd {root} && rm -rf {removed}; sync"), secs(60)).await?;
-        outcome?;
+        let removed = rig.run_in(&format!("cd {root} && rm -rf {removed}; sync"), secs(60)).await;
+        outcome.and(removed)?;
         bench.engine.ready(rig).await?;
         let said = bench.must_run(rig, &[], &["echo", "again"]).await;
         let said = said.or_fail(format!("with {what} again"))?;

@@ -77,8 +77,12 @@ async fn pull(rig: &mut Rig, bench: &Bench, reference: &str) -> Outcome {
     rig.must(&format!("set -e; D={FOLDER}; ARCH={arch}; {lay_out}")).await?;
     let port = PORT.to_string();
     let mount = format!("--volume={FOLDER}:/registry");
+    let publish = format!("--publish=127.0.0.1:{PORT}:{PORT}");
+    // Where it has a network of its own (an engine that remaps users), it is reached by its port.
+    let options = [mount.as_str(), &publish];
+    let options = if bench.common.is_empty() { &options[..] } else { &options[..1] };
     let serve = ["nc", "-ll", "-p", &port, "-e", "sh", "-c", ANSWER];
-    bench.start(rig, "registry", &[&mount], &serve).await?;
+    bench.start(rig, "registry", options, &serve).await?;
 
     let before = dropped(rig).await?;
     let start = rig.journal().clock().now();

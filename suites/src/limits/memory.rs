@@ -66,8 +66,8 @@ pub(super) async fn swap(rig: &mut Rig, bench: &Bench) -> Outcome {
     if rig.is_fork() {
         return outcome;
     }
-    rig.run(&format!("swapoff {file}; rm -f {file}")).await?;
-    outcome
+    let off = rig.run(&format!("swapoff {file}; rm -f {file}")).await.map(drop);
+    outcome.and(off)
 }
 
 async fn limited_swap(rig: &mut Rig, bench: &Bench) -> Outcome {

@@ -69,6 +69,7 @@ const VOLUME: u64 = 2 << 20;
 
 pub(super) async fn mount_sizes(rig: &mut Rig, bench: &Bench) -> Outcome {
     let volume = bench.name(rig, "sized");
+    bench.forget(rig, "volume", &volume).await?;
     bench.engine.tmpfs_volume(rig, &volume, VOLUME).await?;
     let tmpfs = format!("--tmpfs=/tmpfs:size={TMPFS}");
     let on_volume = format!("--volume={volume}:/volume");
@@ -108,6 +109,8 @@ pub(super) async fn root_size(rig: &mut Rig, bench: &Bench) -> Outcome {
     let size = format!("--storage-opt=size={ROOT}");
     let ran = bench.run(rig, &[&size], &["true"]).await?;
     if ran.status != 0 {
+        // Else it is no matter of the limit.
+        bench.must_run(rig, &[], &["true"]).await?;
         let why = ran.stderr.lines().next().unwrap_or("no word about it").trim().to_string();
         return Err(finding(format!("a container's root cannot be limited here: {why}")));
     }
@@ -115,5 +118,6 @@ pub(super) async fn root_size(rig: &mut Rig, bench: &Bench) -> Outcome {
     let hog = bench.start(rig, "hog", &[&size], SLEEP).await?;
     let held = fill(rig, bench, &hog, "/tmp", 2 * ROOT).await?;
     check!(held <= ROOT, "a root of {ROOT} bytes took {held}");
+    check!(held >= ROOT / 2, "a root of {ROOT} bytes took only {held}");
     neighbour.is_unharmed(rig, bench).await
 }

@@ -158,7 +158,8 @@ pub trait Engine: Send + Sync {
         loop {
             let why = match self.version(rig).await {
                 Ok(version) => return Ok(version),
-                Err(Trouble::Product(why)) => why,
+                // One question may be held back until the engine is up, for longer than a question may last.
+                Err(Trouble::Product(why) | Trouble::Unmet(why)) => why,
                 Err(other) => return Err(other),
             };
             if deadline.passed() {

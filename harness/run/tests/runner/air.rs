@@ -45,6 +45,8 @@ pub(crate) struct Air {
     pub(crate) babble: Mutex<Vec<u8>>,
     /// The inode of the socket its SSH server listens on; 0: it has none.
     pub(crate) ssh_socket: AtomicU32,
+    /// No packet comes through.
+    pub(crate) cut_off: std::sync::atomic::AtomicBool,
 }
 
 impl Air {
@@ -235,7 +237,7 @@ impl Shell for AirShell {
     fn forget(&mut self) {}
 }
 
-/// A board's SSH; its cases do not use it.
+/// A board's SSH.
 struct AirSsh(Arc<Air>);
 
 #[async_trait]
@@ -249,6 +251,9 @@ impl Shell for AirSsh {
     }
 
     async fn exec(&mut self, command: &str, _: Deadline) -> Outcome<Output> {
+        if self.0.cut_off.load(Ordering::SeqCst) {
+            return Err(Trouble::transport("no route to host"));
+        }
         Ok(Output { stdout: self.0.sockets(command).into(), ..Output::default() })
     }
 

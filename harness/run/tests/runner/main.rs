@@ -65,6 +65,11 @@ async fn hangs(_rig: &mut Rig) -> Outcome {
     std::future::pending().await
 }
 
+async fn hangs_without_network(rig: &mut Rig) -> Outcome {
+    air().cut_off.store(true, Ordering::SeqCst);
+    hangs(rig).await
+}
+
 async fn panics(_rig: &mut Rig) -> Outcome {
     panic!("a bug of ours")
 }
@@ -147,6 +152,7 @@ const AGAIN: Case = case("again", secs(5), hil_core::body!(passes));
 const FAILS: Case = case("fails", secs(5), hil_core::body!(fails));
 const THIRD: Case = case("third", secs(5), hil_core::body!(needs_a_third_boot));
 const HANGS: Case = case("hangs", secs(40), hil_core::body!(hangs));
+const CUT_OFF: Case = case("cut-off", secs(40), hil_core::body!(hangs_without_network));
 const ATTACHES: Case = case("attaches", secs(40), hil_core::body!(attaches));
 const MORE: Case = case("more", secs(40), hil_core::body!(hangs));
 const PANICS: Case = case("panics", secs(5), hil_core::body!(panics));
@@ -283,6 +289,20 @@ fn a_hanging_case_fails_at_its_deadline_and_the_suites_deadline_bounds_all() {
     let (_, why) = verdict(&events, "more");
     assert!(why.contains("deadline of 40.0 s"), "{why}");
     assert_eq!(verdict(&events, "again").0, Verdict::Skip);
+}
+
+#[test]
+fn a_deadline_that_passes_with_the_network_gone_is_not_the_products() {
+    let air = Arc::new(Air::default());
+    air.ssh_socket.store(17, Ordering::SeqCst);
+    let (verdict_, why) = verdict(&run_on(EMULATED, &[CUT_OFF], &air, 0), "cut-off");
+    assert_eq!(verdict_, Verdict::Broken, "{why}");
+    assert!(why.contains("deadline of 40.0 s; then"), "{why}");
+    assert!(why.contains("no route to host; yet on the console the board is healthy"), "{why}");
+    // A server that died with it is the product's.
+    air.cut_off.store(false, Ordering::SeqCst);
+    let (verdict_, _) = verdict(&run_on(EMULATED, &[HANGS], &air, 0), "hangs");
+    assert_eq!(verdict_, Verdict::Fail);
 }
 
 #[test]

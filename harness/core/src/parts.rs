@@ -341,6 +341,11 @@ pub trait Shell: Send {
         let _ = (request, deadline);
         Err(Trouble::Skip(format!("{} cannot reach port {} of the board", self.name(), to.port())))
     }
+    /// Whether the board's kernel can be reached at all, whatever its programs do; a
+    /// [`Trouble::Transport`] that says why not.
+    async fn reached(&mut self) -> Outcome {
+        Ok(())
+    }
     /// Forgets the session: the board lost power or was reset.
     fn forget(&mut self);
     /// What [`Shell::recall`] must know to go on with this session after the board was saved; `None`

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hil_core::case::Body;
-use hil_core::deadline::{Deadline, Span, secs};
+use hil_core::deadline::{Deadline, Span};
 use hil_core::event::What;
 use hil_core::parts::{Console, Seen};
 use hil_core::plan::PlannedCase;
@@ -40,22 +40,19 @@ pub(crate) async fn judged(rig: &mut Rig, trouble: Trouble, interrupt: &mut Inte
 }
 
 /// As [`judged`], of a case whose deadline has passed. That says nothing of the product where the network has
-/// gone meanwhile: a command that waits for its answer does not tell, and one more does.
+/// gone meanwhile, of which a command that waits for its answer does not tell.
 async fn judged_late(rig: &mut Rig, trouble: Trouble, interrupt: &mut Interrupt) -> Trouble {
-    let asked = tokio::select! {
+    let cut_off = tokio::select! {
         biased;
-        asked = rig.run_in("true", REACH) => asked,
+        cut_off = rig.cut_off() => cut_off,
         () = interrupt.asked() => return trouble,
     };
-    let trouble = match asked {
-        Err(Trouble::Transport(lost)) => Trouble::transport(format!("{trouble}; then {lost}")),
-        _ => trouble,
+    let trouble = match cut_off {
+        Some(lost) => Trouble::transport(format!("{trouble}; then {lost}")),
+        None => trouble,
     };
     judged(rig, trouble, interrupt).await
 }
-
-/// For the answer to that one more, on a fast host.
-const REACH: Duration = secs(3);
 
 /// What stopped a body that did not end by itself.
 enum Stopped {

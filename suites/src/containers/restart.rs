@@ -89,8 +89,9 @@ pub(super) async fn engine_hangs(rig: &mut Rig, bench: &Bench) -> Outcome {
         return Err(Trouble::Skip(why));
     }
     let pid = rig.must(&format!("p=$(pidof {part}); kill -STOP $p; echo $p")).await?;
+    let most = rig.scaled(LONGEST_HANG).as_secs() + 1;
     let gone =
-        format!("for n in $(seq 600); do [ -e /proc/{pid} ] || exit 0; sleep 1; done; exit 1");
+        format!("for n in $(seq {most}); do [ -e /proc/{pid} ] || exit 0; sleep 1; done; exit 1");
     let ended = rig.run_in(&gone, LONGEST_HANG + AGAIN).await?;
     check!(ended.ok(), "{part} was stopped, and after {limit} nothing had replaced it");
     // What the client talks to may never have gone, and knows nothing yet of the part that comes.

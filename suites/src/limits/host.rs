@@ -7,30 +7,29 @@ use super::finding;
 use super::neighbour::{Guardians, Neighbour};
 use crate::bench::Bench;
 
-/// RAM and swap together, in KiB.
-const TOTAL: &str = "awk '/^(MemTotal|SwapTotal):/ { all += $2 } END { print all }' /proc/meminfo";
-
-/// Whether the kernel promises no more than it has (1), or zeros cost nothing in what it swaps to (2).
+/// Whether the kernel promises no more than it has (1), or swaps (2).
 const BEYOND_REACH: &str = "[ \"$(cat /proc/sys/vm/overcommit_memory)\" != 2 ] || exit 1; \
-     ! grep -q /zram /proc/swaps || exit 2";
+     ! grep -q ^/ /proc/swaps || exit 2";
 
 pub(super) async fn out_of_memory(rig: &mut Rig, bench: &Bench) -> Outcome {
-    match rig.run(BEYOND_REACH).await?.status {
-        1 => {
-            return Err(finding(
-                "vm.overcommit_memory is 2: nobody is promised more than there is",
-            ));
+    let why = match rig.run(BEYOND_REACH).await?.status {
+        1 => Some("vm.overcommit_memory is 2: nobody is promised more than there is"),
+        2 => {
+            Some("the board swaps: to fill that takes too long, and of zeros zram takes any number")
         }
-        2 => return Err(finding("memory is swapped to zram, which takes any number of zeros")),
-        _ => {}
+        _ => None,
+    };
+    if let Some(why) = why {
+        return Err(finding(why));
     }
     let neighbour = Neighbour::start(rig, bench).await?;
     let guardians = Guardians::of(rig, bench).await?;
     // Nearly all the RAM there is, which nobody can have; more the kernel would not promise.
-    let total = rig.must(TOTAL).await?;
+    let total = rig.must("sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo").await?;
     let total: u64 = total.parse().ok().or_fail(format!("/proc/meminfo says `{total}`"))?;
     let block = format!("bs={}k", total * 95 / 100);
-    let hog = ["dd", "if=/dev/zero", "of=/dev/null", &block, "count=1"];
+    // One read gives 2 GiB at most.
+    let hog = ["dd", "if=/dev/zero", "of=/dev/null", &block, "count=1", "iflag=fullblock"];
     let ran = bench.run(rig, &[], &hog).await?;
     check!(ran.status == 137, "the hog ended with {}, not killed by the kernel", ran.status);
     neighbour.is_unharmed(rig, bench).await?;
@@ -78,6 +77,9 @@ pub(super) async fn inodes_exhausted(rig: &mut Rig, bench: &Bench) -> Outcome {
     spent.behaves(rig, bench, &use_up).await
 }
 
+/// The number of the process that uses it up.
+const SPENDER: &str = "/run/hil-spender";
+
 /// Something that the engine's file system has run out of.
 struct Spent<'s> {
     /// The engine's folder.
@@ -95,7 +97,11 @@ impl Spent<'_> {
         let Spent { root, left, enough, what } = self;
         let neighbour = Neighbour::start(rig, bench).await?;
         let guardians = Guardians::of(rig, bench).await?;
-        let used_up = rig.run_in(&format!("cd {root} && {{ {command}; }}"), secs(60)).await;
+        let line = format!("echo $$ >{SPENDER}; cd {root} && {{ {command}; }}");
+        let used_up = rig.run_in(&line, secs(40)).await;
+        // One that is late would go on beside the removal.
+        let stop =
+            if used_up.is_err() { format!("kill -KILL $(cat {SPENDER}); ") } else { String::new() };
         let outcome = match used_up.map(|used_up| used_up.text()) {
             Ok(rest) if rest == "0" => self.while_spent(rig, bench, &neighbour).await,
             Ok(rest) => Err(Trouble::product(format!("`df` says that {rest} {what} are left"))),
@@ -103,7 +109,8 @@ impl Spent<'_> {
         };
         // Whatever came of it: a board that keeps its state must not stay full.
         let removed = if rig.is_fork() { enough } else { left };
-        let removed = rig.run_in(&format!("cd {root} && rm -rf {removed}; sync"), secs(60)).await;
+        let remove = format!("{stop}cd {root} && rm -rf {removed}; sync");
+        let removed = rig.run_in(&remove, secs(60)).await;
         outcome.and(removed)?;
         bench.engine.ready(rig).await?;
         let said = bench.must_run(rig, &[], &["echo", "again"]).await;

@@ -112,11 +112,9 @@ impl SshShell {
         self.open(deadline).await?;
         let ended = self.on_wire(what, deadline, progress, work).await;
         let Err(Trouble::Unmet(why)) = ended else { return ended };
-        let address = self.target.address;
-        let reached = move || TcpStream::connect_timeout(&address, REACH);
-        match tokio::task::spawn_blocking(reached).await {
-            Ok(Err(lost)) => Err(Trouble::transport(format!("{why}; {address}: connect: {lost}"))),
-            _ => Err(Trouble::unmet(why)),
+        match self.reached().await {
+            Err(lost) => Err(Trouble::transport(format!("{why}; {lost}"))),
+            Ok(()) => Err(Trouble::unmet(why)),
         }
     }
 }
@@ -246,6 +244,15 @@ impl Shell for SshShell {
             // A server that never answered is a channel that failed, not yet the product's silence.
             Err(Trouble::Unmet(why)) => Err(late(why)),
             other => other,
+        }
+    }
+
+    async fn reached(&mut self) -> Outcome {
+        let address = self.target.address;
+        let connect = move || TcpStream::connect_timeout(&address, REACH);
+        match tokio::task::spawn_blocking(connect).await {
+            Ok(Err(lost)) => Err(Trouble::transport(format!("{address}: connect: {lost}"))),
+            _ => Ok(()),
         }
     }
 

@@ -21,6 +21,12 @@ impl Rig {
         }
     }
 
+    /// Why the board cannot be reached, where its console can tell whether that is its own fault.
+    pub async fn cut_off(&mut self) -> Option<Trouble> {
+        self.parts.login.as_ref()?;
+        self.shell()?.reached().await.err()
+    }
+
     /// The shell of [`Rig::shell`], logged in.
     pub async fn open_shell(&mut self, deadline: Deadline) -> Outcome<&mut (dyn Shell + 'static)> {
         self.awaits_ssh = false;

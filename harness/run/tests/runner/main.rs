@@ -70,6 +70,11 @@ async fn hangs_without_network(rig: &mut Rig) -> Outcome {
     hangs(rig).await
 }
 
+async fn crashes_and_hangs_without_network(rig: &mut Rig) -> Outcome {
+    air().ssh_socket.fetch_add(1, Ordering::SeqCst);
+    hangs_without_network(rig).await
+}
+
 async fn panics(_rig: &mut Rig) -> Outcome {
     panic!("a bug of ours")
 }
@@ -153,6 +158,8 @@ const FAILS: Case = case("fails", secs(5), hil_core::body!(fails));
 const THIRD: Case = case("third", secs(5), hil_core::body!(needs_a_third_boot));
 const HANGS: Case = case("hangs", secs(40), hil_core::body!(hangs));
 const CUT_OFF: Case = case("cut-off", secs(40), hil_core::body!(hangs_without_network));
+const CRASHED_LATE: Case =
+    case("crashed-late", secs(40), hil_core::body!(crashes_and_hangs_without_network));
 const ATTACHES: Case = case("attaches", secs(40), hil_core::body!(attaches));
 const MORE: Case = case("more", secs(40), hil_core::body!(hangs));
 const PANICS: Case = case("panics", secs(5), hil_core::body!(panics));
@@ -299,10 +306,11 @@ fn a_deadline_that_passes_with_the_network_gone_is_not_the_products() {
     assert_eq!(verdict_, Verdict::Broken, "{why}");
     assert!(why.contains("deadline of 40.0 s; then"), "{why}");
     assert!(why.contains("no route to host; yet on the console the board is healthy"), "{why}");
-    // A server that died with it is the product's.
+    let (verdict_, why) = verdict(&run_on(EMULATED, &[CRASHED_LATE], &air, 0), "crashed-late");
+    assert_eq!(verdict_, Verdict::Fail, "its server went with it: {why}");
     air.cut_off.store(false, Ordering::SeqCst);
-    let (verdict_, _) = verdict(&run_on(EMULATED, &[HANGS], &air, 0), "hangs");
-    assert_eq!(verdict_, Verdict::Fail);
+    let (verdict_, why) = verdict(&run_on(EMULATED, &[HANGS], &air, 0), "hangs");
+    assert_eq!(verdict_, Verdict::Fail, "it can be reached: {why}");
 }
 
 #[test]

@@ -80,8 +80,42 @@ impl<A: Aim> Shell for AimedSsh<A> {
         self.opened()?.dial(to, request, deadline).await
     }
 
+    async fn reached(&mut self) -> Outcome {
+        match &mut self.shell {
+            Some(shell) => shell.reached().await,
+            // Where the board is was never learnt.
+            None => Ok(()),
+        }
+    }
+
     fn forget(&mut self) {
         self.shell = None;
         self.aim.forget();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hil_core::deadline::secs;
+
+    use super::*;
+
+    /// Where nobody listens.
+    struct Nowhere(SocketAddr);
+
+    #[async_trait]
+    impl Aim for Nowhere {
+        async fn aim(&mut self, _: Deadline) -> Outcome<SshTarget> {
+            Ok(SshTarget { address: self.0, user: "root".into(), key: None, password: None })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_board_that_takes_no_connection_is_not_reached() {
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut shell = AimedSsh::new(Nowhere(address));
+        assert_eq!(shell.reached().await, Ok(()), "where it is was never learnt");
+        assert!(shell.open(Deadline::within(secs(2))).await.is_err());
+        assert!(matches!(shell.reached().await, Err(Trouble::Transport(_))));
     }
 }

@@ -204,14 +204,17 @@ impl Bench {
         span: Duration,
         wanted: impl Fn(&Standing) -> bool + Send,
     ) -> Outcome<Standing> {
-        let deadline = rig.within(span);
+        let (deadline, begun) = (rig.within(span), rig.begin());
         loop {
             let asked = Instant::now();
             let standing = self.inspect(rig, name).await?;
             if wanted(&standing) {
                 return Ok(standing);
             }
-            check!(!deadline.passed(), "{what} did not come within {deadline}: {standing}");
+            if deadline.passed() {
+                let late = format!("{what} did not come within {deadline}: {standing}");
+                return Err(rig.unless_starved(Trouble::unmet(late), &begun).await);
+            }
             pause(asked, deadline).await;
         }
     }

@@ -8,8 +8,8 @@ use std::process::Command;
 
 use common::{Ended, ended, root, run, unasked};
 
-/// One for each suite that a small image can fail.
-const FEW: &[&str] = &["version-stale", "stranger-trusted", "fsync-ignored"];
+/// One for each suite that a small image can fail, and one that takes an engine.
+const FEW: &[&str] = &["version-stale", "stranger-trusted", "fsync-ignored", "oom-takes-neighbour"];
 
 fn matrix(out: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(root().join("ci/matrix"));
@@ -34,6 +34,7 @@ fn a_few_variants_make_their_cases_fail_and_none_beside_them() {
         "| version-stale | boot/version-as-built | yes |",
         "| stranger-trusted | ota/wrong-key-refused | yes | the bundle was installed",
         "| fsync-ignored | power-cut/synced-data-survives | yes | acknowledged-data-present: ",
+        "| oom-takes-neighbour | limits/host-out-of-memory | yes | the neighbour was harmed: ",
     ] {
         assert!(ended.out.contains(line), "no `{line}`: {}", ended.said);
     }

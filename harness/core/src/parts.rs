@@ -111,6 +111,10 @@ pub trait Power: Send {
     fn tripwire(&self) -> Option<Arc<dyn Tripwire>> {
         None
     }
+    /// What an emulator has had of its host since it was started; nothing of a physical board.
+    fn scheduled(&self) -> Scheduled {
+        Scheduled::default()
+    }
     /// Holds `Some` once nothing more can come of this boot: the rack has lost the board (an emulator
     /// that died, a line that went), or its bootloader does not do what is typed at it.
     fn loss(&self) -> watch::Receiver<Option<Trouble>>;
@@ -124,6 +128,11 @@ pub trait Power: Send {
         None
     }
 }
+
+/// How long each thread of an emulator ran, and how long it was ready to run and did not, by its id
+/// (`Documentation/scheduler/sched-stats.rst`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scheduled(pub BTreeMap<u32, (Duration, Duration)>);
 
 /// What is known of a saved board beside the machine itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

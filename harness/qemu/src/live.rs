@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hil_core::deadline::secs;
+use hil_core::parts::Scheduled;
 use serde_json::json;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
@@ -128,6 +129,19 @@ impl Qemu {
 
     pub fn pid(&self) -> u32 {
         self.child.pid()
+    }
+
+    /// What its threads have had of the host; nothing of a kernel that does not count.
+    pub fn scheduled(&self) -> Scheduled {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid()));
+        let threads = threads.into_iter().flatten().flatten();
+        let told = threads.filter_map(|thread| {
+            let stat = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            let mut nanoseconds = stat.split(' ').map(|n| n.parse().map(Duration::from_nanos));
+            let (ran, waited) = (nanoseconds.next()?.ok()?, nanoseconds.next()?.ok()?);
+            Some((thread.file_name().to_str()?.parse().ok()?, (ran, waited)))
+        });
+        Scheduled(told.collect())
     }
 
     pub fn accel(&self) -> AccelKind {

@@ -13,7 +13,7 @@ use hil_core::deadline::{Deadline, Span};
 use hil_core::event::What;
 use hil_core::parts::{Console, Seen};
 use hil_core::plan::PlannedCase;
-use hil_core::rig::{Forgiven, Rig, TAIL_LINES, fatal, lost};
+use hil_core::rig::{Begun, Forgiven, Rig, TAIL_LINES, fatal, lost};
 use hil_core::trouble::{Outcome, Trouble};
 use hil_core::verdict::Verdict;
 
@@ -41,15 +41,23 @@ pub(crate) async fn judged(rig: &mut Rig, trouble: Trouble, interrupt: &mut Inte
 
 /// As [`judged`], of a case whose deadline has passed. That says nothing of the product where the network has
 /// gone meanwhile, of which a command that waits for its answer does not tell.
-async fn judged_late(rig: &mut Rig, trouble: Trouble, interrupt: &mut Interrupt) -> Trouble {
+async fn judged_late(
+    rig: &mut Rig,
+    trouble: Trouble,
+    begun: &Begun,
+    interrupt: &mut Interrupt,
+) -> Trouble {
+    let trouble = rig.unless_starved(trouble, begun).await;
     let cut_off = tokio::select! {
         biased;
         cut_off = rig.cut_off() => cut_off,
         () = interrupt.asked() => return trouble,
     };
     let trouble = match cut_off {
-        Some(lost) => Trouble::transport(format!("{trouble}; then {lost}")),
-        None => trouble,
+        Some(lost) if matches!(trouble, Trouble::Unmet(_)) => {
+            Trouble::transport(format!("{trouble}; then {lost}"))
+        }
+        _ => trouble,
     };
     judged(rig, trouble, interrupt).await
 }
@@ -74,13 +82,14 @@ pub(crate) async fn run(
 
     let span = Duration::try_from_secs_f64(planned.deadline_s).unwrap_or(Duration::MAX);
     let span = rig.scaled(span);
+    let begun = rig.begin();
     let (outcome, stopped) = watched(rig, body, Deadline::within(span), interrupt).await;
     let interrupted = matches!(stopped, Some(Stopped::Interrupted));
     let trouble = match outcome {
         Ok(()) => None,
         Err(trouble) if interrupted => Some(trouble),
         Err(trouble) if matches!(stopped, Some(Stopped::TimedOut)) => {
-            Some(judged_late(rig, trouble, interrupt).await)
+            Some(judged_late(rig, trouble, &begun, interrupt).await)
         }
         Err(trouble) => Some(judged(rig, trouble, interrupt).await),
     };

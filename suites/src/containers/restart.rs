@@ -140,6 +140,8 @@ pub(super) async fn reboot_restores(rig: &mut Rig, bench: &Bench) -> Outcome {
     rig.reboot().await.or_fail("the board did not come back")?;
     let start = rig.journal().clock().now();
     bench.engine.ready(rig).await.or_fail("no engine after the reboot")?;
+    let answered = rig.journal().clock().now() - start;
+    rig.fact("engine.answered-after-ready", answered.as_secs_f64(), "s");
     let runs = |is: &Standing| is.running;
     bench.becomes(rig, &always, "the container with `always`", AGAIN, runs).await?;
     let took = rig.journal().clock().now() - start;

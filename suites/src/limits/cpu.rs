@@ -53,6 +53,12 @@ pub(super) async fn cpuset(rig: &mut Rig, bench: &Bench) -> Outcome {
     let seen = rig.must(&look).await?;
     let strays = seen.lines().any(|line| line != "0" && line != "allowed 0");
     check!(!strays, "the hog, bound to processor 0, was seen on: {}", seen.replace('\n', ", "));
+    if rig.must("cat /sys/devices/system/cpu/online").await? == "0" {
+        rig.journal().note(
+            "limits/cpuset: the board has one processor, so that no hog could have left it; \
+             `--envelope cpus=2` shows it on an emulated board",
+        );
+    }
     // One that the board has not cannot be given.
     let beyond =
         rig.must("echo $(($(sed 's/.*[-,]//' /sys/devices/system/cpu/possible) + 1))").await?;

@@ -105,13 +105,21 @@ impl Spent<'_> {
         let removed = rig.run_in(&format!("cd {root} && rm -rf {removed}; sync"), secs(60)).await;
         outcome.and(removed)?;
         bench.engine.ready(rig).await?;
-        let said = bench.must_run(rig, &[], &["echo", "again"]).await;
-        let said = said.or_fail(format!("with {what} again"))?;
-        check!(said == "again\n", "with {what} again a container said {said:?}");
+        self.recovered(rig, bench).await.or_fail(format!("with {what} again"))?;
         neighbour.is_unharmed(rig, bench).await?;
         guardians.still_stand(rig, bench).await?;
         // What was made before can be removed after.
         bench.clear(rig).await
+    }
+
+    /// A container runs and its log, which stands beside the images, is kept; journal and updater are there.
+    async fn recovered(&self, rig: &mut Rig, bench: &Bench) -> Outcome {
+        let name = bench.start(rig, "again", &[], &["echo", "again"]).await?;
+        let status = bench.engine.wait(rig, &name).await?;
+        let logs = bench.engine.logs(rig, &name).await?;
+        let well = status == 0 && logs.stdout == "again\n";
+        check!(well, "a container ended with {status}, and its log holds: {logs}");
+        self.host_answers(rig, bench, "again").await
     }
 
     async fn while_spent(&self, rig: &mut Rig, bench: &Bench, neighbour: &Neighbour) -> Outcome {
@@ -123,16 +131,21 @@ impl Spent<'_> {
         let told = ran.stdout == "anyway\n" || (ran.status != 0 && !ran.stderr.trim().is_empty());
         check!(told, "without {what} a container neither ran nor was refused: {ran}");
         neighbour.is_unharmed(rig, bench).await?;
+        self.host_answers(rig, bench, "spent").await.or_fail(format!("without {what}"))
+    }
+
+    /// The journal takes a line, and the updater answers.
+    async fn host_answers(&self, rig: &mut Rig, bench: &Bench, when: &str) -> Outcome {
         if rig.image().os.init == Some(Init::Systemd) {
-            let word = bench.name(rig, what);
+            let word = bench.name(rig, &format!("{}-{when}", self.what));
             let log =
                 format!("logger {word}; sleep 1; journalctl --no-pager -n 50 | grep -c {word}");
             let logged = rig.run(&log).await?;
-            check!(logged.ok(), "without {what} the journal lost a line: {}", logged.said());
+            check!(logged.ok(), "the journal lost a line: {}", logged.said());
         }
         if let Ok(updater) = rig.updater() {
             let slot = updater.booted_slot(rig).await;
-            slot.or_fail(format!("without {what} {} does not answer", updater.name()))?;
+            slot.or_fail(format!("{} does not answer", updater.name()))?;
         }
         Ok(())
     }

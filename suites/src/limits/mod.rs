@@ -1,5 +1,6 @@
-//! Limits: each is set through the engine and proved twice, by the value in the kernel and by a hog
-//! that runs into it beside an unharmed neighbour. And the host: what containers do to it.
+//! Limits: each is set through the engine and proved twice, by the value in the kernel (but for a root's
+//! size, which has none) and by a hog that runs into it beside an unharmed neighbour. And the host: what
+//! containers do to it.
 
 mod cgroup;
 mod cpu;

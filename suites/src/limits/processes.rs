@@ -51,6 +51,10 @@ pub(super) async fn fork_bomb(rig: &mut Rig, bench: &Bench) -> Outcome {
 const FILE_SIZE: u64 = 1 << 20;
 const OPEN_FILES: u64 = 64;
 
+/// Has so many files open at once, by the shell alone: it keeps what each redirection replaces.
+const OPEN: &str =
+    "open() { [ $1 -gt 0 ] || { echo opened; return; }; open $(($1 - 1)) </dev/null; }; open";
+
 pub(super) async fn ulimits(rig: &mut Rig, bench: &Bench) -> Outcome {
     let size = format!("--ulimit=fsize={FILE_SIZE}:{FILE_SIZE}");
     let open = format!("--ulimit=nofile={OPEN_FILES}:{OPEN_FILES}");
@@ -62,10 +66,19 @@ pub(super) async fn ulimits(rig: &mut Rig, bench: &Bench) -> Outcome {
         let is = soft_and_hard == [limit.to_string(), limit.to_string()];
         check!(is, "`{what}` of the container is {soft_and_hard:?}, not {limit}");
     }
-    let write = "dd if=/dev/zero of=/big bs=64k count=32 2>/dev/null; wc -c </big; ulimit -n";
-    let ran = bench.engine.exec(rig, &hog.name, &["sh", "-c", write]).await?;
-    let said: Vec<&str> = ran.stdout.split_whitespace().collect();
-    let expected = [FILE_SIZE.to_string(), OPEN_FILES.to_string()];
-    check!(said == expected, "the hog wrote {said:?} bytes and may open so many files: {ran}");
+    let write = format!(
+        "dd if=/dev/zero of=/big bs=64k count={} 2>/dev/null; wc -c </big",
+        2 * FILE_SIZE / (64 << 10)
+    );
+    let ran = bench.engine.exec(rig, &hog.name, &["sh", "-c", &write]).await?;
+    let wrote = ran.stdout.trim();
+    check!(wrote == FILE_SIZE.to_string(), "the hog wrote {wrote} bytes, not {FILE_SIZE}: {ran}");
+    for (files, may) in [(OPEN_FILES / 2, true), (2 * OPEN_FILES, false)] {
+        let open = format!("{OPEN} {files}");
+        let ran = bench.engine.exec(rig, &hog.name, &["sh", "-c", &open]).await?;
+        let opened = ran.stdout.contains("opened");
+        let could = if opened { "could" } else { "could not" };
+        check!(opened == may, "{files} files {could} be open where {OPEN_FILES} may: {ran}");
+    }
     neighbour.is_unharmed(rig, bench).await
 }

@@ -3,12 +3,13 @@
 mod download;
 mod fallback;
 mod install;
+mod memory;
 mod refuse;
 
 use std::fmt::{self, Display, Formatter};
 
 use hil_core::body;
-use hil_core::image::{Bundle, Flaw};
+use hil_core::image::{Bundle, Flaw, Switch};
 use hil_core::prelude::*;
 
 use crate::bundles;
@@ -135,6 +136,17 @@ async fn update_to(rig: &mut Rig, bundle: &Bundle) -> Outcome<Running> {
     let (got, wanted) = (&after.version, &bundle.version);
     check!(got == wanted, "version {got} runs after an update to {wanted}");
     Ok(after)
+}
+
+/// What was installed boots next: at once, but for an updater that switches in the shutdown.
+async fn boots_next(rig: &mut Rig) -> Outcome {
+    if rig.updater()?.switch() == Switch::AtShutdown {
+        return Ok(());
+    }
+    let (booted, others) = bundles::slots(rig).await?;
+    check!(!booted.next, "the update is installed, and slot {} still boots next", booted.name);
+    check!(others.iter().any(|slot| slot.next), "no slot boots next: {others:?}");
+    Ok(())
 }
 
 /// Removes an uploaded bundle; what the image itself has is left alone.

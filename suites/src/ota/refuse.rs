@@ -58,7 +58,7 @@ pub(super) async fn downgrade(rig: &mut Rig) -> Outcome {
     }
 }
 
-/// Which slots must be the same, byte for byte, after a refusal.
+/// Which slots must be the same after a refusal, as far as samples of them tell.
 #[derive(Clone, Copy, PartialEq)]
 enum Untouched {
     /// What is wrong shows only while the other slot is written.

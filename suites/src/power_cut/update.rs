@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use hil_core::image::Switch;
 use hil_core::prelude::*;
 
 use super::boot::tries;
@@ -42,7 +43,7 @@ pub(super) async fn during_install(rig: &mut Rig) -> Outcome {
     .await?;
     invariants::boots(rig).await?;
     let Update { before, version, .. } = &update;
-    if acknowledged.load(Ordering::SeqCst) {
+    if acknowledged.load(Ordering::SeqCst) && switches_at_once(rig)? {
         invariants::acknowledged_update_runs(rig, version).await?;
     }
     invariants::sound_system(rig, &[&before.version, version]).await?;
@@ -51,6 +52,10 @@ pub(super) async fn during_install(rig: &mut Rig) -> Outcome {
 
 /// The cut comes when the updater has said that it is done.
 pub(super) async fn after_install(rig: &mut Rig) -> Outcome {
+    if !switches_at_once(rig)? {
+        let why = "what is installed boots after an orderly shutdown only, and a power cut is none";
+        return Err(Trouble::Skip(why.into()));
+    }
     let update = prepare(rig).await?;
     bundles::must_install(rig, &update.path).await?;
     let written = slot_digest(rig, &update.before).await?;
@@ -87,6 +92,11 @@ async fn second_update(rig: &mut Rig, update: &Update) -> Outcome {
         Ok(())
     };
     invariants::invariant("second-update-succeeds", outcome.await)
+}
+
+/// Whether the updater is done with the switch when it says that it is done.
+fn switches_at_once(rig: &Rig) -> Outcome<bool> {
+    Ok(rig.updater()?.switch() != Switch::AtShutdown)
 }
 
 /// The digest of the slot that did not run before the update: what was installed into it. `None`

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hil_console::Capture;
-use hil_core::parts::{CutPolicy, CutReport, Forks, Power, Tripwire};
+use hil_core::parts::{CutPolicy, CutReport, Forks, Power, Scheduled, Tripwire};
 use hil_core::trouble::{Outcome, Trouble};
 use hil_qemu::{Begin, Loss, Qemu, Started};
 use tokio::sync::watch;
@@ -156,6 +156,10 @@ impl Power for QemuPower {
 
     fn tripwire(&self) -> Option<Arc<dyn Tripwire>> {
         self.life.disk.as_ref().map(Served::tripwire)
+    }
+
+    fn scheduled(&self) -> Scheduled {
+        self.live.as_ref().map(Qemu::scheduled).unwrap_or_default()
     }
 
     fn loss(&self) -> watch::Receiver<Option<Trouble>> {

@@ -152,21 +152,22 @@ pub trait Engine: Send + Sync {
         self.ready_within(rig, stated.map_or(READY, secs)).await
     }
 
-    /// Waits until the engine answers, at most `span` on a fast host; says its version.
+    /// Waits until the engine answers, at most `span` on a fast host; says its version. What is held back
+    /// for longer is no answer.
     async fn ready_within(&self, rig: &mut Rig, span: Duration) -> Outcome<String> {
-        let deadline = rig.within(span);
+        let (deadline, begun) = (rig.within(span), rig.begin());
         loop {
             let why = match self.version(rig).await {
-                Ok(version) => return Ok(version),
+                Ok(version) if !deadline.passed() => return Ok(version),
+                Ok(_) => "it came later".into(),
                 // One question may be held back until the engine is up, for longer than a question may last.
                 Err(Trouble::Product(why) | Trouble::Unmet(why)) => why,
                 Err(other) => return Err(other),
             };
             if deadline.passed() {
                 let name = self.name();
-                return Err(Trouble::product(format!(
-                    "no answer from {name} in {deadline}: {why}"
-                )));
+                let late = Trouble::unmet(format!("no answer from {name} in {deadline}: {why}"));
+                return Err(rig.unless_starved(late, &begun).await);
             }
             // The engine offers no event to wait for; its own answer is polled, not so often that a board
             // without much of a processor would spend it on that.

@@ -5,11 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::{BOOT_ID, Rig, lost};
+use super::{BOOT_ID, Begun, Rig, lost};
 use crate::deadline::{Deadline, secs};
-use crate::parts::Seen;
+use crate::parts::{Alarm, Seen};
 use crate::stage::Stage;
 use crate::trouble::{OrFail, Outcome, Trouble};
+
+/// A boot that comes to nothing may take this many times as long as a good one: what hangs waits for its
+/// watchdog.
+const HANGS: u32 = 2;
 
 /// What a board went through until it was ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,8 +73,8 @@ impl Rig {
         };
         self.forgiven.until(u64::MAX);
         let begun = self.powered_at;
-        let one = self.scaled(secs(self.parts.board.boot_deadline_s));
-        let deadline = Deadline::within(one.saturating_mul(most));
+        let each = self.scaled(secs(self.parts.board.boot_deadline_s)).saturating_mul(HANGS);
+        let (mut deadline, mut waiting) = (Deadline::within(each), self.begin());
         let mut lines = Vec::new();
         loop {
             let before = cursor;
@@ -79,13 +83,18 @@ impl Rig {
             let next = async { Ok(console.sighting(&mut cursor).await) };
             let what = format!("a boot to ready (begun: {})", told(&lines));
             let sighting = tokio::select! {
-                sighting = deadline.bound(what, next) => sighting?,
+                sighting = deadline.bound(what, next) => sighting,
                 trouble = lost(&mut loss) => return Err(trouble),
+            };
+            let sighting = match sighting {
+                Ok(sighting) => sighting,
+                Err(late) => return Err(self.no_boot_came(late, &waiting).await),
             };
             let Seen::Stage(stage) = sighting.what else { continue };
             if stage == first {
                 self.begin_boot(before);
                 self.powered_at = sighting.at;
+                (deadline, waiting) = (Deadline::within(each), self.begin());
             }
             if stage == counted {
                 check_number(&lines, most)?;
@@ -95,9 +104,20 @@ impl Rig {
             if stage == Stage::Ready && !lines.is_empty() {
                 self.forgiven.until(cursor);
                 self.boot_cursor = cursor;
-                self.prove_ready(deadline).await?;
+                self.prove_ready(deadline, &waiting).await?;
                 return Ok(Boots { lines, took: sighting.at.saturating_sub(begun) });
             }
+        }
+    }
+
+    /// Why a boot came to nothing, and no other after it.
+    async fn no_boot_came(&mut self, late: Trouble, waiting: &Begun) -> Trouble {
+        self.forgiven.until(0);
+        match self.kernel_alarm(Alarm::is_fatal).await {
+            Some(died) => {
+                Trouble::product(format!("nothing came after `{}`: {late}", died.line.trim()))
+            }
+            None => self.unless_starved(late, waiting).await,
         }
     }
 

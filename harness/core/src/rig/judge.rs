@@ -34,7 +34,6 @@ impl Rig {
         }
         let Trouble::Transport(what) = trouble else { return trouble };
         let asked = self.ssh_alive().await;
-        let died = |alarm: Alarm| alarm.is_fatal() || alarm == Alarm::Oops;
         let settled = match (asked, self.kernel_alarm(died).await) {
             (Err(Trouble::Rack(why)), _) => Trouble::rack(format!("{what}; {why}")),
             // A network driver that died leaves a server that listens.
@@ -108,7 +107,7 @@ impl Rig {
 
     /// The first alarm `of_a_kind` of this boot's kernel since the last case ended, other than as this
     /// one wants it.
-    async fn kernel_alarm(&mut self, of_a_kind: fn(Alarm) -> bool) -> Option<Sighting> {
+    pub(super) async fn kernel_alarm(&mut self, of_a_kind: fn(Alarm) -> bool) -> Option<Sighting> {
         let console = self.parts.console.clone();
         let mut cursor = self.boot_cursor.max(self.case_cursor);
         while cursor < console.sightings() {
@@ -172,6 +171,11 @@ impl Rig {
             other => other.while_doing(format_args!("{shell} login")),
         }
     }
+}
+
+/// After such an alarm a kernel may do nothing more.
+pub(super) fn died(alarm: Alarm) -> bool {
+    alarm.is_fatal() || alarm == Alarm::Oops
 }
 
 /// What the console says of SSH.

@@ -3,6 +3,7 @@
 mod boots;
 mod cut;
 mod fork;
+mod host;
 mod judge;
 mod line;
 mod put;
@@ -29,6 +30,7 @@ use crate::verdict::Verdict;
 
 pub use boots::{Boots, Forgiven};
 pub use cut::Cut;
+pub use host::Begun;
 pub use judge::{fatal, lost};
 
 /// What a rack hands over; everything in it is held by this rig alone.
@@ -304,8 +306,12 @@ impl Rig {
             while !matches!(console.sighting(&mut cursor).await.what, Seen::Stage(_)) {}
             Ok(())
         };
-        let seen = self.within(SHUTDOWN).bound("the old boot's end", stage).await;
-        seen.or_fail("`reboot` had no effect: no stage of a new boot was seen")
+        let begun = self.begin();
+        if let Err(trouble) = self.within(SHUTDOWN).bound("the old boot's end", stage).await {
+            let trouble: Outcome = Err(self.unless_starved(trouble, &begun).await);
+            return trouble.or_fail("`reboot` had no effect: no stage of a new boot was seen");
+        }
+        Ok(())
     }
 
     fn begin_boot(&mut self, cursor: u64) {
@@ -339,8 +345,9 @@ impl Rig {
     }
 
     async fn reach_in_this_boot(&mut self, stage: Stage, deadline: Deadline) -> Outcome {
+        let begun = self.begin();
         if stage == Stage::Ready && !self.has_mark(Stage::Ready) {
-            return self.ready_without_mark(deadline).await;
+            return self.ready_without_mark(deadline, &begun).await;
         }
         let console = self.parts.console.clone();
         let mut cursor = self.boot_cursor;
@@ -354,12 +361,15 @@ impl Rig {
             };
             match sighting {
                 Ok(sighting) => self.take_in(&sighting)?,
-                Err(Trouble::Unmet(why)) => return Err(self.missed(stage, why)),
+                Err(Trouble::Unmet(why)) => {
+                    let missed = self.missed(stage, why);
+                    return Err(self.unless_starved(missed, &begun).await);
+                }
                 Err(other) => return Err(other),
             }
         }
         self.boot_cursor = cursor;
-        if stage == Stage::Ready { self.prove_ready(deadline).await } else { Ok(()) }
+        if stage == Stage::Ready { self.prove_ready(deadline, &begun).await } else { Ok(()) }
     }
 
     fn has_mark(&self, stage: Stage) -> bool {
@@ -373,13 +383,13 @@ impl Rig {
     }
 
     /// An image that prints nothing of its own is ready when a shell answers.
-    async fn ready_without_mark(&mut self, deadline: Deadline) -> Outcome {
+    async fn ready_without_mark(&mut self, deadline: Deadline, begun: &Begun) -> Outcome {
         if self.shell().is_none() {
             let why = "nothing tells when the image is ready: give [stages] ready, [login] or \
                        [ssh] in image.toml";
             return Err(Trouble::rack(why));
         }
-        self.prove_ready(deadline).await?;
+        self.prove_ready(deadline, begun).await?;
         let took = self.journal.clock().now().saturating_sub(self.powered_at);
         self.boot_times.insert(Stage::Ready, took);
         let (stage, took) = (Stage::Ready, took.as_secs_f64());
@@ -404,12 +414,14 @@ impl Rig {
     }
 
     /// A ready mark can be printed by anything; only a shell that answers proves it.
-    async fn prove_ready(&mut self, deadline: Deadline) -> Outcome {
+    async fn prove_ready(&mut self, deadline: Deadline, begun: &Begun) -> Outcome {
         match self.shell() {
             Some(shell) => {
                 let name = shell.name();
-                let opened = shell.open(deadline).await;
-                opened.map_err(|trouble| self.no_login(name, trouble))?;
+                if let Err(trouble) = shell.open(deadline).await {
+                    let trouble = self.no_login(name, trouble);
+                    return Err(self.unless_starved(trouble, begun).await);
+                }
                 self.must_be_a_new_boot().await?;
                 self.note_ssh_server(deadline).await;
                 Ok(())

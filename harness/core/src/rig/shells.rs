@@ -61,7 +61,14 @@ impl Rig {
     /// Runs a command that may take `span` on a fast host. How long the first one over SSH takes on a
     /// fresh fork, login included, is an event.
     pub async fn run_in(&mut self, command: &str, span: Duration) -> Outcome<Output> {
-        let deadline = self.within(span);
+        let waiting = self.begin();
+        match self.run_within(command, self.within(span)).await {
+            Err(trouble) => Err(self.unless_starved(trouble, &waiting).await),
+            ran => ran,
+        }
+    }
+
+    async fn run_within(&mut self, command: &str, deadline: Deadline) -> Outcome<Output> {
         let (clock, first) = (self.journal.clock(), self.awaits_ssh);
         let begun = clock.now();
         let shell = self.open_shell(deadline).await?;

@@ -10,7 +10,8 @@ use hil_core::address::ADDRESSES;
 use hil_core::deadline::Deadline;
 use hil_core::event::{Event, Sink, What};
 use hil_core::parts::{
-    Console, CutPolicy, CutReport, Forks, Match, Output, Power, Progress, Seen, Shell, Sighting,
+    Console, CutPolicy, CutReport, Forks, Match, Output, Power, Progress, Scheduled, Seen, Shell,
+    Sighting,
 };
 use hil_core::prelude::*;
 use hil_core::rig::Parts;
@@ -45,6 +46,8 @@ pub(crate) struct Air {
     pub(crate) babble: Mutex<Vec<u8>>,
     /// The inode of the socket its SSH server listens on; 0: it has none.
     pub(crate) ssh_socket: AtomicU32,
+    /// Since when it has had a tenth of the time that it wanted of its host.
+    pub(crate) starved: Mutex<Option<tokio::time::Instant>>,
     /// No packet comes through.
     pub(crate) cut_off: std::sync::atomic::AtomicBool,
 }
@@ -109,6 +112,12 @@ impl Power for AirPower {
 
     async fn cut(&mut self, _policy: CutPolicy, _seed: u64) -> Outcome<CutReport> {
         Ok(CutReport::default())
+    }
+
+    fn scheduled(&self) -> Scheduled {
+        let since = *self.0.starved.lock().unwrap();
+        let shares = |wanted: Duration| (wanted.mul_f64(0.1), wanted.mul_f64(0.9));
+        Scheduled(since.map(|since| (1, shares(since.elapsed()))).into_iter().collect())
     }
 
     fn loss(&self) -> watch::Receiver<Option<Trouble>> {

@@ -144,6 +144,25 @@ async fn is_never_ready(rig: &mut Rig) -> Outcome {
     rig.reboot_through(2).await.map(drop)
 }
 
+/// As [`is_rolled_back`], and nothing resets it.
+async fn stays_panicked(rig: &mut Rig) -> Outcome {
+    let air = air();
+    tokio::spawn(async move {
+        tokio::time::sleep(secs(1)).await;
+        air.show(Seen::Stage(Stage::Bootloader), "booting slot B");
+        air.show(Seen::Alarm(Alarm::Panic), "Kernel panic - not syncing: no init");
+    });
+    rig.reboot_through(2).await.map(drop)
+}
+
+/// Nothing more comes of it.
+async fn reboots(rig: &mut Rig) -> Outcome {
+    air().dead.store(true, Ordering::SeqCst);
+    rig.reboot_through(2).await.or_fail("it did not come back").map(drop)
+}
+
+const STAYS: Case = case("stays", secs(4000), hil_core::body!(stays_panicked));
+const REBOOTS: Case = case("reboots", secs(4000), hil_core::body!(reboots));
 const NO_SSH: Case = case("no-ssh", secs(20), hil_core::body!(loses_ssh));
 const NO_SSH_ON_A_FORK: Case = NO_SSH.isolation(Isolation::Fork);
 const CRASHED: Case = case("crashed", secs(20), hil_core::body!(crashes_ssh));
@@ -311,6 +330,29 @@ fn a_deadline_that_passes_with_the_network_gone_is_not_the_products() {
     air.cut_off.store(false, Ordering::SeqCst);
     let (verdict_, why) = verdict(&run_on(EMULATED, &[HANGS], &air, 0), "hangs");
     assert_eq!(verdict_, Verdict::Fail, "it can be reached: {why}");
+}
+
+#[test]
+fn what_a_starved_emulator_does_not_do_in_time_is_not_the_products() {
+    let air = Arc::new(Air::default());
+    air.starved.lock().unwrap().replace(tokio::time::Instant::now());
+    let (verdict_, why) = verdict(&run_on(EMULATED, &[HANGS], &air, 0), "hangs");
+    assert_eq!(verdict_, Verdict::Broken, "{why}");
+    assert!(why.contains("for 36 of 40 s the emulator waited for a processor"), "{why}");
+    let (verdict_, why) = verdict(&run_on(COUNTED, &[REBOOTS], &air, 0), "reboots");
+    assert_eq!(verdict_, Verdict::Broken, "{why}");
+    assert!(why.contains("it did not come back") && why.contains("too busy"), "{why}");
+    air.dead.store(false, Ordering::SeqCst);
+    let (verdict_, why) = verdict(&run_on(COUNTED, &[STAYS], &air, 0), "stays");
+    assert_eq!(verdict_, Verdict::Fail, "whatever else, its kernel died: {why}");
+    assert!(why.contains("nothing came after `Kernel panic"), "{why}");
+    air.dead.store(true, Ordering::SeqCst);
+    let told = run_on(EMULATED, &[PASSES], &air, 0);
+    let broken = told.iter().any(|event| {
+        matches!(event, What::BringUpFailed { verdict: Verdict::Broken, why, .. }
+            if why.contains("ready was not reached") && why.contains("the host was too busy"))
+    });
+    assert!(broken, "{told:#?}");
 }
 
 #[test]

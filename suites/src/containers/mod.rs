@@ -97,9 +97,9 @@ pub(crate) const SUITE: Suite = Suite {
             .lasts(secs(37))
             .needs(CONTAINERS)
             .isolation(Fork),
-        Case::new("engine-hangs", secs(120), on_bench!(restart::engine_hangs))
+        Case::new("engine-hangs", secs(180), on_bench!(restart::engine_hangs))
             .about("An engine part that hangs is noticed by its watchdog, and recovers.")
-            .lasts(secs(30))
+            .lasts(secs(90))
             .needs(&[Need::Shell, Need::Engine, Need::OfflineImage, Need::Systemd])
             .isolation(Fork),
         Case::new(

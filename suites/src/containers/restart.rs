@@ -14,7 +14,7 @@ use crate::bench::{Bench, SLEEP, pause};
 const AGAIN: Duration = secs(10);
 
 /// A watchdog that waits longer is not waited for: the case must end within its deadline.
-const LONGEST_HANG: Duration = secs(80);
+const LONGEST_HANG: Duration = secs(120);
 
 pub(super) async fn policies(rig: &mut Rig, bench: &Bench) -> Outcome {
     let always = bench.start(rig, "always", &["--restart=always"], SLEEP).await?;

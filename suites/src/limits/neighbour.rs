@@ -62,7 +62,7 @@ impl Neighbour {
                 cgroup::counter(&events, "oom_kill").or_fail("memory.events has no oom_kill")?;
             check!(killed == 0, "the kernel killed {killed} processes of the neighbour");
         }
-        let deadline = rig.within(secs(10));
+        let (deadline, begun) = (rig.within(secs(10)), rig.begin());
         let mut first = None;
         let Life { seconds, beats } = loop {
             // Nothing can be read just while it writes.
@@ -70,7 +70,11 @@ impl Neighbour {
             first = first.or(life);
             match (first, life) {
                 (Some(first), Some(life)) if life.beats > first.beats => break life,
-                _ => check!(!deadline.passed(), "the neighbour did nothing for {deadline}"),
+                _ if deadline.passed() => {
+                    let late = Trouble::unmet(format!("the neighbour did nothing for {deadline}"));
+                    return Err(rig.unless_starved(late, &begun).await);
+                }
+                _ => {}
             }
             tokio::time::sleep(GLANCE).await;
         };

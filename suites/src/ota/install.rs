@@ -1,7 +1,7 @@
 //! Updates that succeed: what runs afterwards, what was kept, and what it took.
 
 use hil_core::prelude::*;
-use hil_core::product::Installed;
+use hil_core::product::{Installed, Installing};
 use regex::bytes::Regex;
 
 use super::memory::Watch;
@@ -16,20 +16,18 @@ pub(super) async fn install_and_switch(rig: &mut Rig) -> Outcome {
     let clock = rig.journal().clock();
     let memory = Watch::begin(rig).await?;
 
-    let updater = rig.updater()?;
     let start = clock.now();
-    let install = updater.start(rig, &path).await?;
-    let ended = updater.wait(rig, &install).await;
+    let installed = install(rig, &path).await;
     let took = clock.now() - start;
     let peak = memory.end(rig).await;
-    let ended = ended?;
+    let (install, ended) = installed?;
     rig.fact("update.install", took.as_secs_f64(), "s");
     if let Some(peak) = peak? {
         rig.fact("update.peak-memory", peak, "bytes");
     }
     check!(ended == Installed::Done, "the update was not installed: {ended}");
     told_its_progress(rig, install.from)?;
-    updater.commit(rig).await?;
+    rig.updater()?.commit(rig).await?;
     if let (Some(before), Some(after)) = (written, self::written(rig).await?) {
         rig.fact("update.written", (after - before) as f64, "bytes");
     }
@@ -40,6 +38,14 @@ pub(super) async fn install_and_switch(rig: &mut Rig) -> Outcome {
     let ready = rig.boot_times().get(&Stage::Ready).copied().unwrap_or_default();
     rig.fact("update.reboot", ready.as_secs_f64(), "s");
     is_kept(rig, &before, &bundle.version).await
+}
+
+/// Installs to whichever end, and tells where its progress stands.
+async fn install(rig: &mut Rig, path: &str) -> Outcome<(Installing, Installed)> {
+    let updater = rig.updater()?;
+    let install = updater.start(rig, path).await?;
+    let ended = updater.wait(rig, &install).await?;
+    Ok((install, ended))
 }
 
 /// Until the reboot nothing changes but what boots next.

@@ -159,14 +159,15 @@ pub trait Engine: Send + Sync {
         loop {
             let why = match self.version(rig).await {
                 Ok(version) if !deadline.passed() => return Ok(version),
-                Ok(_) => "it came later".into(),
-                // One question may be held back until the engine is up, for longer than a question may last.
-                Err(Trouble::Product(why) | Trouble::Unmet(why)) => why,
+                Ok(_) => Trouble::unmet("it came later"),
+                // One question may be held back until the engine is up, for longer than a question may last;
+                // on a host that is too busy, too.
+                Err(Trouble::Product(why)) => Trouble::Unmet(why),
+                Err(why @ (Trouble::Unmet(_) | Trouble::Rack(_))) => why,
                 Err(other) => return Err(other),
             };
             if deadline.passed() {
-                let name = self.name();
-                let late = Trouble::unmet(format!("no answer from {name} in {deadline}: {why}"));
+                let late = why.while_doing(format!("no answer from {} in {deadline}", self.name()));
                 return Err(rig.unless_starved(late, &begun).await);
             }
             // The engine offers no event to wait for; its own answer is polled, not so often that a board

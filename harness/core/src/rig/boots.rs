@@ -11,10 +11,6 @@ use crate::parts::{Alarm, Seen};
 use crate::stage::Stage;
 use crate::trouble::{OrFail, Outcome, Trouble};
 
-/// A boot that comes to nothing may take this many times as long as a good one: what hangs waits for its
-/// watchdog.
-const HANGS: u32 = 2;
-
 /// What a board went through until it was ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Boots {
@@ -73,8 +69,9 @@ impl Rig {
         };
         self.forgiven.until(u64::MAX);
         let begun = self.powered_at;
-        let each = self.scaled(secs(self.parts.board.boot_deadline_s)).saturating_mul(HANGS);
-        let (mut deadline, mut waiting) = (Deadline::within(each), self.begin());
+        let one = self.scaled(secs(self.parts.board.boot_deadline_s));
+        let all = Deadline::within(one.saturating_mul(most));
+        let (mut deadline, waiting) = (all, self.begin());
         let mut lines = Vec::new();
         loop {
             let before = cursor;
@@ -90,11 +87,20 @@ impl Rig {
                 Ok(sighting) => sighting,
                 Err(late) => return Err(self.no_boot_came(late, &waiting).await),
             };
-            let Seen::Stage(stage) = sighting.what else { continue };
+            let stage = match sighting.what {
+                Seen::Stage(stage) => stage,
+                Seen::Alarm(alarm) => {
+                    // What resets a kernel that died does so long before a boot would be over.
+                    if alarm.is_fatal() {
+                        deadline = all.or_sooner(one);
+                    }
+                    continue;
+                }
+            };
             if stage == first {
                 self.begin_boot(before);
                 self.powered_at = sighting.at;
-                (deadline, waiting) = (Deadline::within(each), self.begin());
+                deadline = all;
             }
             if stage == counted {
                 check_number(&lines, most)?;

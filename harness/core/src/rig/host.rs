@@ -25,7 +25,7 @@ impl Rig {
     /// What did not come in time is the rack's where the emulator waited for a processor of the host for
     /// most of that time: alone it would have had twice as much. Not where the kernel died meanwhile.
     pub async fn unless_starved(&mut self, trouble: Trouble, begun: &Begun) -> Trouble {
-        let (Trouble::Unmet(why) | Trouble::Transport(why)) = &trouble else { return trouble };
+        let Trouble::Unmet(why) = &trouble else { return trouble };
         let passed = begun.at.elapsed();
         let Some(waited) = starved(&begun.scheduled, &self.parts.power.scheduled(), passed) else {
             return trouble;

@@ -33,6 +33,7 @@ impl Rig {
             return Trouble::rack(format!("{trouble}; yet the console's line lost bytes: {gaps}"));
         }
         let Trouble::Transport(what) = trouble else { return trouble };
+        let begun = self.begin();
         let asked = self.ssh_alive().await;
         let settled = match (asked, self.kernel_alarm(died).await) {
             (Err(Trouble::Rack(why)), _) => Trouble::rack(format!("{what}; {why}")),
@@ -51,9 +52,13 @@ impl Rig {
             }
             (Err(error), None) => match self.unheard() {
                 Some(why) => Trouble::rack(format!("{what}; {why}")),
-                None => Trouble::product(format!(
-                    "{what}; and the console does not answer either: {error}"
-                )),
+                None => {
+                    let why = format!("{what}; and the console does not answer either: {error}");
+                    match self.unless_starved(Trouble::unmet(why), &begun).await {
+                        Trouble::Unmet(why) => Trouble::product(why),
+                        starved => starved,
+                    }
+                }
             },
         };
         // The question itself took time in which the loss may have become known.

@@ -20,6 +20,10 @@ pub const SUITES: &[Suite] =
 mod tests {
     use super::SUITES;
     use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use hil_core::case::Need;
+    use hil_core::image::Image;
 
     #[test]
     fn names_are_unique_and_fit_a_command_line() {
@@ -31,6 +35,21 @@ mod tests {
                 assert!(case.name.chars().all(kebab), "{id}");
                 assert!(case.about.ends_with('.'), "{id}: say in a sentence what is promised");
                 assert!(seen.insert(id.clone()), "{id} is there twice");
+            }
+        }
+    }
+
+    #[test]
+    fn the_examples_manifest_lets_every_case_run() {
+        let text = include_str!("../../fixtures/examples/yocto-rauc/image.toml");
+        let image = Image::parse(text, Path::new("image.toml")).unwrap();
+        let mut offers = image.offers();
+        // These are the board's.
+        offers.extend([Need::Network, Need::PowerCut, Need::Emulated]);
+        for suite in SUITES {
+            for case in suite.cases {
+                let lacks: Vec<_> = case.needs.iter().filter(|n| !offers.contains(n)).collect();
+                assert!(lacks.is_empty(), "{}/{} lacks {lacks:?}", suite.name, case.name);
             }
         }
     }

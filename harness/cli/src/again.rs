@@ -4,6 +4,9 @@ use hil_core::parts::quoted;
 
 use crate::args::{IsolationArg, PolicyArg, SelectArgs};
 
+/// Where it writes: into a run's own folder it would remove the very run that it repeats.
+const OUT: &str = "replay";
+
 /// Without its `--replay`, which is each case's own.
 pub(crate) fn command(args: &SelectArgs, board: &str) -> String {
     let mut words = vec!["hil".to_string(), "run".into(), "--board".into(), quoted(board)];
@@ -31,5 +34,22 @@ pub(crate) fn command(args: &SelectArgs, board: &str) -> String {
         PolicyArg::DropAll => option("--cut-policy", "drop-all"),
         PolicyArg::Subset => {}
     }
+    option("--out", OUT);
     words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Args, Command};
+
+    #[test]
+    fn it_is_this_runs_words_and_leaves_its_folder_alone() {
+        let words = ["hil", "run", "--board", "a", "--image", "my os", "--cut-policy", "drop-all"];
+        let Command::Run(args) = Args::parse_from(words).command else { panic!("no run") };
+        let again = "hil run --board b-1 --image 'my os' --cut-policy drop-all --out replay";
+        assert_eq!(command(&args.select, "b-1"), again);
+    }
 }

@@ -13,7 +13,7 @@ Exit codes:
   0    every case that ran passed, be it when run again (flaky; see --flaky)
   1    a defect of hil itself
   2    the command line, or a board, machine or image file, is wrong
-  4    the selection holds no case
+  4    the selection holds no case, or none that can run here
   69   the rack or the host is broken; nothing is known about the product
   100  at least one case failed (wins over 69)
   130  interrupted
@@ -276,6 +276,7 @@ pub(crate) struct BoardsArgs {
     /// All that is known of one board
     #[arg(long, value_name = "BOARD")]
     pub(crate) explain: Option<String>,
+    /// More boards, one TOML each (default: ./boards, if there is one)
     #[arg(long = "boards", value_name = "DIR")]
     pub(crate) board_dir: Option<PathBuf>,
 }

@@ -121,7 +121,7 @@ impl Default for ConsoleSpec {
     }
 }
 
-/// How an emulated boot medium treats what it was given (POWERCUT.md, profiles).
+/// How an emulated boot medium treats what it was given (boards/README.md, "Medium").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Medium {

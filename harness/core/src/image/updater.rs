@@ -61,7 +61,8 @@ pub enum Switch {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table with `good`, and maybe `folder`, `broken`, …")]
 pub struct Updates {
-    /// Where a bundle is put on the target; it takes room for two, and survives a reboot.
+    /// Where a bundle is put on the target: it takes room for two, and is kept over a reboot. `/tmp`
+    /// if left out, which many systems empty at a boot: name another folder there.
     #[serde(default = "folder")]
     pub folder: String,
     /// Another version than the image's, healthy. What is cut short or damaged on the way to the

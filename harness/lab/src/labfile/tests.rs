@@ -35,6 +35,17 @@ fn relative_paths_start_in_the_labs_folder() {
     assert_eq!(tty.port, Path::new("/dev/ttyUSB0"));
 }
 
+/// The README says of what it shows that it is so when left out.
+#[test]
+fn the_readmes_lab_file_is_right_and_states_the_defaults() {
+    let (_, block) = include_str!("../../README.md").split_once("```toml\n").unwrap();
+    let (block, _) = block.split_once("```\n").unwrap();
+    let lab = parse(block).unwrap();
+    let shown = &lab.instance["bbb-1"];
+    let bare = parse(GOOD).unwrap().instance["bbb-1"].clone();
+    assert_eq!((shown.safe, shown.timing, shown.slowness), (bare.safe, bare.timing, bare.slowness));
+}
+
 fn wrong(from: &str, to: &str) -> (usize, String) {
     assert!(GOOD.contains(from), "{from}");
     let error = parse(&GOOD.replace(from, to)).unwrap_err();

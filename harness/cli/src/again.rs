@@ -4,7 +4,7 @@ use hil_core::parts::quoted;
 
 use crate::args::{IsolationArg, PolicyArg, SelectArgs};
 
-/// Where it writes: into a run's own folder it would remove the very run that it repeats.
+/// Where it writes: in `out` it would remove the run that it repeats. A replay's own replay needs another.
 const OUT: &str = "replay";
 
 /// Without its `--replay`, which is each case's own.
@@ -46,7 +46,7 @@ mod tests {
     use crate::args::{Args, Command};
 
     #[test]
-    fn it_is_this_runs_words_and_leaves_its_folder_alone() {
+    fn it_is_this_runs_words_with_a_folder_of_its_own() {
         let words = ["hil", "run", "--board", "a", "--image", "my os", "--cut-policy", "drop-all"];
         let Command::Run(args) = Args::parse_from(words).command else { panic!("no run") };
         let again = "hil run --board b-1 --image 'my os' --cut-policy drop-all --out replay";
